@@ -1,0 +1,98 @@
+//! Time as a value that is passed in: nothing else in huidu reads the machine's clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Milliseconds of one second.
+pub const SECOND_MS: i64 = 1_000;
+/// Milliseconds of one minute.
+pub const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// Milliseconds of one hour.
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+/// Milliseconds of one day.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// A source of wall-clock time.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since 1970-01-01 00:00 UTC.
+    fn now_ms(&self) -> i64;
+
+    /// Whole days since 1970-01-01 in UTC.
+    fn today(&self) -> i64 {
+        self.now_ms().div_euclid(DAY_MS)
+    }
+}
+
+/// The clock that every part of the service shares.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MachineClock;
+
+impl Clock for MachineClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn now_ms(&self) -> i64 {
+        match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+        }
+    }
+}
+
+/// A clock that stands still until it is moved: for tests.
+#[derive(Debug, Default)]
+pub struct HandClock(AtomicI64);
+
+impl HandClock {
+    /// A clock that shows `now_ms`.
+    #[must_use]
+    pub fn at(now_ms: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(now_ms)))
+    }
+
+    /// Moves the clock by `ms` milliseconds; negative moves it back.
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// `ms` as RFC 3339 in UTC, such as `2026-11-24T08:00:00.123Z`.
+#[must_use]
+pub fn rfc3339(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
+/// Milliseconds of an RFC 3339 text; `None` if it is none.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc_and_read_back() {
+        let text = rfc3339(1_795_507_200_123);
+        assert_eq!(text, "2026-11-24T08:00:00.123Z");
+        assert_eq!(parse_rfc3339(&text), Some(1_795_507_200_123));
+        assert_eq!(parse_rfc3339("2026-11-24T16:00:00+08:00"), Some(1_795_507_200_000));
+        assert_eq!(parse_rfc3339("yesterday"), None);
+    }
+
+    #[test]
+    fn a_hand_clock_moves_only_by_hand() {
+        let clock = HandClock::at(5 * DAY_MS + 1);
+        assert_eq!(clock.today(), 5);
+        clock.advance(-2);
+        assert_eq!((clock.now_ms(), clock.today()), (5 * DAY_MS - 1, 4));
+    }
+}

@@ -1,0 +1,190 @@
+//! The bucketing formula: `bucket = (murmur3_x86_32("{prefix}{unit}", 0) * 1_000_000) >> 32`.
+//!
+//! `MurmurHash3_x86_32` is Austin Appleby's public-domain function (SMHasher). The crate `murmur3` is
+//! the reference that [`self_check`] and the tests hold this one against; here the prefix's blocks
+//! are hashed once, when a flag is compiled, and a unit costs only its own bytes.
+
+use super::share::{PPM, Share};
+
+const C1: u32 = 0xcc9e_2d51;
+const C2: u32 = 0x1b87_3593;
+
+/// A place on a line of a million: `0 ..= 999_999`, in parts per million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket(u32);
+
+impl Bucket {
+    /// The bucket of a 32-bit hash.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a product of u32 and 10^6, shifted by 32, is under 10^6"
+    )]
+    pub fn from_hash(hash: u32) -> Self {
+        Self(((u64::from(hash) * u64::from(PPM)) >> 32) as u32)
+    }
+
+    /// Parts per million, `0 ..= 999_999`.
+    #[must_use]
+    pub fn ppm(self) -> u32 {
+        self.0
+    }
+
+    /// Whether this bucket is in the cohort of `share` percent, counted from the bottom of the line.
+    #[must_use]
+    pub fn in_bottom(self, share: Share) -> bool {
+        self.0 < share.ppm()
+    }
+
+    /// Whether this bucket is among the top `share` percent of the line, where control lives.
+    #[must_use]
+    pub fn in_top(self, share: Share) -> bool {
+        self.0 >= PPM - share.ppm()
+    }
+}
+
+/// A prefix such as `"{salt}:"`, hashed as far as it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salted {
+    state: u32,
+    tail: [u8; 4],
+    tail_bytes: usize,
+    prefix_bytes: u32,
+}
+
+impl Salted {
+    /// Hashes the whole blocks of `prefix` and keeps its last 0 to 3 bytes.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "murmur3 mixes in the length modulo 2^32; prefixes are short"
+    )]
+    pub fn new(prefix: &str) -> Self {
+        let (blocks, rest) = prefix.as_bytes().as_chunks::<4>();
+        let mut tail = [0; 4];
+        for (place, byte) in tail.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        Self {
+            state: blocks.iter().fold(0, |state, block| mix(state, *block)),
+            tail,
+            tail_bytes: rest.len(),
+            prefix_bytes: prefix.len() as u32,
+        }
+    }
+
+    /// `murmur3_x86_32(prefix + unit, 0)`.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "murmur3 mixes in the length modulo 2^32")]
+    pub fn hash(&self, unit: &str) -> u32 {
+        let unit = unit.as_bytes();
+        let length = self.prefix_bytes.wrapping_add(unit.len() as u32);
+        let mut state = self.state;
+        let mut rest = unit;
+        let mut last = self.tail;
+        let mut last_bytes = self.tail_bytes;
+        if last_bytes > 0 {
+            let (head, after) = unit.split_at(unit.len().min(4 - last_bytes));
+            for (place, byte) in last.iter_mut().skip(last_bytes).zip(head) {
+                *place = *byte;
+            }
+            last_bytes += head.len();
+            if last_bytes == 4 {
+                state = mix(state, last);
+                last = [0; 4];
+                last_bytes = 0;
+            }
+            rest = after;
+        }
+        if last_bytes == 0 {
+            let (blocks, remainder) = rest.as_chunks::<4>();
+            state = blocks.iter().fold(state, |state, block| mix(state, *block));
+            for (place, byte) in last.iter_mut().zip(remainder) {
+                *place = *byte;
+            }
+            last_bytes = remainder.len();
+        }
+        if last_bytes > 0 {
+            state ^= scramble(u32::from_le_bytes(last));
+        }
+        finish(state ^ length)
+    }
+
+    /// The unit's bucket on this prefix's line.
+    #[must_use]
+    #[inline]
+    pub fn bucket(&self, unit: &str) -> Bucket {
+        Bucket::from_hash(self.hash(unit))
+    }
+}
+
+#[inline]
+fn scramble(block: u32) -> u32 {
+    block.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2)
+}
+
+#[inline]
+fn mix(state: u32, block: [u8; 4]) -> u32 {
+    (state ^ scramble(u32::from_le_bytes(block))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+}
+
+#[inline]
+fn finish(mut hash: u32) -> u32 {
+    hash ^= hash >> 16;
+    hash = hash.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
+/// The same hash by the crate `murmur3`: slower, written by others, the reference.
+#[must_use]
+pub fn reference_hash(text: &str) -> Option<u32> {
+    murmur3::murmur3_32(&mut text.as_bytes(), 0).ok()
+}
+
+/// Whether the fast hash agrees with the reference on texts of every length and split that matters.
+/// `serve` refuses to start if not: a cohort that moved would open the entry to strangers.
+#[must_use]
+pub fn self_check() -> bool {
+    let text = "灰度-wechat-scan-pay:0123456789abcdefghijklmnopqrstuvwxyz";
+    let cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    cuts.iter().all(|from| {
+        cuts.iter().filter(|to| *to >= from).all(|to| {
+            let (Some(prefix), Some(unit)) = (text.get(..*from), text.get(*from..*to)) else { return false };
+            Some(Salted::new(prefix).hash(unit)) == reference_hash(&format!("{prefix}{unit}"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_fast_hash_passes_its_own_check() {
+        assert!(self_check());
+    }
+
+    #[test]
+    fn the_ends_of_the_line() {
+        assert_eq!(Bucket::from_hash(0).ppm(), 0);
+        assert_eq!(Bucket::from_hash(u32::MAX).ppm(), 999_999);
+        let all = Share::from_percent(100.0).unwrap();
+        let none = Share::from_percent(0.0).unwrap();
+        for hash in [0, 1, u32::MAX / 2, u32::MAX] {
+            let bucket = Bucket::from_hash(hash);
+            assert!(bucket.in_bottom(all) && bucket.in_top(all));
+            assert!(!bucket.in_bottom(none) && !bucket.in_top(none));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn prefix_and_unit_hash_as_one_text(prefix in ".{0,40}", unit in ".{0,300}") {
+            prop_assert_eq!(Some(Salted::new(&prefix).hash(&unit)), reference_hash(&format!("{prefix}{unit}")));
+        }
+    }
+}

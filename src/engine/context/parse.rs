@@ -1,0 +1,617 @@
+//! From a request's body to a [`Context`], in one pass of `serde_json`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use smallvec::SmallVec;
+
+use super::{ATTRIBUTES_MAX, Context, ContextError, Element, GOODS_MAX, ID_BYTES_MAX, Item, Value};
+use crate::engine::attributes::{Attributes, Slot};
+use crate::engine::flag::{Scope, TEXT_BYTES_MAX};
+use crate::engine::json::DEPTH_MAX;
+use crate::engine::number::{Number, SAFE_INTEGER_MAX};
+
+/// A parsed body.
+#[derive(Debug, Default)]
+pub struct Parsed<'a> {
+    /// The facts.
+    pub context: Context<'a>,
+    /// The placement asked for, in a decision's body.
+    pub placement: Option<Cow<'a, str>>,
+    /// The signature of the unit, taken out before evaluation.
+    pub unit_signature: Option<Cow<'a, str>>,
+}
+
+/// Parses `{"context": {...}}`. A body without `context` is an empty one: real clients send it.
+///
+/// # Errors
+/// [`ContextError`], which names the field.
+pub fn parse_ofrep<'a>(body: &'a [u8], attributes: &Attributes) -> Result<Parsed<'a>, ContextError> {
+    parse(body, attributes, Form::Ofrep)
+}
+
+/// Parses `{"placement", "user": {...}, "order": {..., "goods": [...]}}`.
+///
+/// # Errors
+/// [`ContextError`], which names the field.
+pub fn parse_decision<'a>(body: &'a [u8], attributes: &Attributes) -> Result<Parsed<'a>, ContextError> {
+    let parsed = parse(body, attributes, Form::Decision)?;
+    match &parsed.placement {
+        Some(_) => Ok(parsed),
+        None => Err(ContextError::Shape { field: "placement", wanted: "a text" }),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Ofrep,
+    Decision,
+}
+
+fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Parsed<'a>, ContextError> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let good = body.get(..error.valid_up_to()).unwrap_or_default();
+        let line_start = good.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        ContextError::Json {
+            detail: "invalid UTF-8".into(),
+            line: good.iter().filter(|b| **b == b'\n').count() + 1,
+            column: good.len() - line_start + 1,
+        }
+    })?;
+    let mut builder = Builder {
+        parsed: Parsed::default(),
+        attributes,
+        fault: None,
+        form,
+        user_seen: false,
+        flat_item: None,
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let outcome = Top(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    let Builder { mut parsed, fault, user_seen, flat_item, .. } = builder;
+    if let Err(error) = outcome {
+        return Err(fault.unwrap_or_else(|| ContextError::Json {
+            detail: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+            line: error.line(),
+            column: error.column(),
+        }));
+    }
+    if form == Form::Decision && !user_seen {
+        return Err(ContextError::Shape { field: "user", wanted: "an object" });
+    }
+    if let (None, Some(item)) = (&parsed.context.goods, flat_item)
+        && !item.id.is_empty()
+    {
+        parsed.context.goods = Some(SmallVec::from_iter([item]));
+    }
+    derive_amount(&mut parsed.context)?;
+    Ok(parsed)
+}
+
+/// `order.amount`, if absent, is the sum of price x quantity; missing if an item has no price.
+fn derive_amount(context: &mut Context<'_>) -> Result<(), ContextError> {
+    if let (None, Some(goods)) = (context.amount, &context.goods)
+        && !goods.is_empty()
+        && let Some(sum) = goods.iter().try_fold(0_i128, |sum, item| Some(sum + item.value()?))
+    {
+        let amount = i64::try_from(sum).ok().filter(|amount| *amount <= SAFE_INTEGER_MAX);
+        context.amount =
+            Some(amount.ok_or_else(|| ContextError::OutOfRange { field: "order.amount".into() })?);
+    }
+    Ok(())
+}
+
+struct Builder<'a, 's> {
+    parsed: Parsed<'a>,
+    attributes: &'s Attributes,
+    /// The typed reason of a refusal: `serde`'s own errors carry only text.
+    fault: Option<ContextError>,
+    form: Form,
+    user_seen: bool,
+    /// From flat attributes `goods.id`, `goods.price`, ... of clients that cannot nest.
+    flat_item: Option<Item<'a>>,
+}
+
+impl Builder<'_, '_> {
+    #[cold]
+    fn refuse<E: serde::de::Error>(&mut self, fault: ContextError) -> E {
+        let error = E::custom("refused");
+        self.fault.get_or_insert(fault);
+        error
+    }
+}
+
+/// What a JSON value is, as far as a context can use it.
+enum Node<'a> {
+    Absent,
+    Text(Cow<'a, str>),
+    Number(Number),
+    Boolean(bool),
+    List(Vec<Element<'a>>),
+    /// An object: skipped.
+    Object,
+}
+
+/// Reads any value; `depth` levels are open around it.
+struct AnyValue<'b, 'a, 's> {
+    builder: &'b mut Builder<'a, 's>,
+    depth: usize,
+}
+
+impl<'a> DeserializeSeed<'a> for AnyValue<'_, 'a, '_> {
+    type Value = Node<'a>;
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Node<'a>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for AnyValue<'_, 'a, '_> {
+    type Value = Node<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node<'a>, E> {
+        Ok(Node::Absent)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node<'a>, E> {
+        Ok(Node::Boolean(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node<'a>, E> {
+        Ok(Node::Number(Number::Whole(value)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "beyond 2^63 a float is what JSON readers make of it")]
+    fn visit_u64<E>(self, value: u64) -> Result<Node<'a>, E> {
+        Ok(Node::Number(i64::try_from(value).map_or_else(|_| Number::from_f64(value as f64), Number::Whole)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node<'a>, E> {
+        Ok(Node::Number(Number::from_f64(value)))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Node<'a>, E> {
+        Ok(Node::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Node<'a>, E> {
+        // Only an escape can make a NUL, and only texts with escapes come this way.
+        if value.contains('\0') {
+            return Err(self.builder.refuse(ContextError::Nul));
+        }
+        Ok(Node::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Node<'a>, A::Error> {
+        if self.depth >= DEPTH_MAX {
+            return Err(self.builder.refuse(ContextError::TooDeep));
+        }
+        let mut list = Vec::new();
+        while let Some(node) =
+            items.next_element_seed(AnyValue { builder: &mut *self.builder, depth: self.depth + 1 })?
+        {
+            list.push(match node {
+                Node::Text(text) => Element::Text(text),
+                Node::Number(number) => Element::Number(number),
+                Node::Boolean(value) => Element::Boolean(value),
+                Node::Absent | Node::List(_) | Node::Object => Element::Other,
+            });
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Node<'a>, A::Error> {
+        if self.depth >= DEPTH_MAX {
+            return Err(self.builder.refuse(ContextError::TooDeep));
+        }
+        while entries.next_key::<IgnoredAny>()?.is_some() {
+            entries.next_value_seed(AnyValue { builder: &mut *self.builder, depth: self.depth + 1 })?;
+        }
+        Ok(Node::Object)
+    }
+}
+
+/// A key of an object.
+struct Name;
+
+impl<'a> DeserializeSeed<'a> for Name {
+    type Value = Cow<'a, str>;
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Name {
+    type Value = Cow<'a, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Cow<'a, str>, E> {
+        Ok(Cow::Borrowed(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Cow<'a, str>, E> {
+        Ok(Cow::Owned(value.to_owned()))
+    }
+}
+
+/// Makes a seed that needs an object: any other type is refused by the name of its field.
+macro_rules! object_seed {
+    ($seed:ident, $field:expr, |$this:ident, $entries:ident| $body:block) => {
+        impl<'a> DeserializeSeed<'a> for $seed<'_, 'a, '_> {
+            type Value = ();
+
+            fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
+
+        impl<'a> Visitor<'a> for $seed<'_, 'a, '_> {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object as `{}`", $field)
+            }
+
+            fn visit_map<A: MapAccess<'a>>(self, mut $entries: A) -> Result<(), A::Error> {
+                let $this = self;
+                $body
+            }
+
+            shape_refusals! { ContextError::Shape { field: $field, wanted: "an object" } }
+        }
+    };
+}
+
+/// Refuses every scalar and list where an object is needed.
+macro_rules! shape_refusals {
+    ($fault:expr) => {
+        fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+            Err(self.0.refuse($fault))
+        }
+        fn visit_seq<A: SeqAccess<'a>>(self, _: A) -> Result<(), A::Error> {
+            Err(self.0.refuse($fault))
+        }
+    };
+}
+
+struct Top<'b, 'a, 's>(&'b mut Builder<'a, 's>);
+struct User<'b, 'a, 's>(&'b mut Builder<'a, 's>);
+struct OrderObject<'b, 'a, 's>(&'b mut Builder<'a, 's>);
+struct Goods<'b, 'a, 's>(&'b mut Builder<'a, 's>);
+struct ItemObject<'b, 'a, 's>(&'b mut Builder<'a, 's>, &'b mut SmallVec<[Item<'a>; 4]>);
+
+object_seed!(Top, "body", |this, entries| {
+    while let Some(name) = entries.next_key_seed(Name)? {
+        match (this.0.form, &*name) {
+            (Form::Ofrep, "context") | (Form::Decision, "user") => {
+                this.0.user_seen = true;
+                entries.next_value_seed(User(&mut *this.0))?;
+            }
+            (Form::Decision, "order") => entries.next_value_seed(OrderObject(&mut *this.0))?,
+            (Form::Decision, "placement") => {
+                match entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 1 })? {
+                    Node::Text(text) => this.0.parsed.placement = Some(text),
+                    _ => {
+                        return Err(this
+                            .0
+                            .refuse(ContextError::Shape { field: "placement", wanted: "a text" }));
+                    }
+                }
+            }
+            _ => {
+                entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 1 })?;
+            }
+        }
+    }
+    Ok(())
+});
+
+object_seed!(User, "user", |this, entries| {
+    let ofrep = this.0.form == Form::Ofrep;
+    let (mut count, mut targeting_key) = (0_usize, false);
+    while let Some(name) = entries.next_key_seed(Name)? {
+        count += 1;
+        if count > ATTRIBUTES_MAX {
+            return Err(this.0.refuse(ContextError::TooManyAttributes { field: "user" }));
+        }
+        match &*name {
+            "order" if ofrep => entries.next_value_seed(OrderObject(&mut *this.0))?,
+            "goods" if ofrep => entries.next_value_seed(Goods(&mut *this.0))?,
+            _ => {
+                let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 2 })?;
+                user_attribute(this.0, &name, node, ofrep, &mut targeting_key)?;
+            }
+        }
+    }
+    Ok(())
+});
+
+fn user_attribute<'a, E: serde::de::Error>(
+    builder: &mut Builder<'a, '_>,
+    name: &str,
+    node: Node<'a>,
+    ofrep: bool,
+    targeting_key: &mut bool,
+) -> Result<(), E> {
+    match name {
+        "targetingKey" if ofrep => match node {
+            Node::Text(text) if text.len() > ID_BYTES_MAX => {
+                Err(builder.refuse(ContextError::Unit { field: "targetingKey" }))
+            }
+            // Real clients send an empty key for "nobody"; it counts as missing.
+            Node::Text(text) if text.is_empty() => Ok(()),
+            Node::Text(text) => {
+                *targeting_key = true;
+                builder.parsed.context.user_id = Some(text);
+                Ok(())
+            }
+            Node::Absent => Ok(()),
+            _ => Err(builder.refuse(ContextError::Unit { field: "targetingKey" })),
+        },
+        "id" if ofrep => {
+            if let Node::Text(text) = node
+                && !*targeting_key
+                && (1..=ID_BYTES_MAX).contains(&text.len())
+            {
+                builder.parsed.context.user_id = Some(text);
+            }
+            Ok(())
+        }
+        "id" => match node {
+            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
+                builder.parsed.context.user_id = Some(text);
+                Ok(())
+            }
+            _ => Err(builder.refuse(ContextError::Unit { field: "user.id" })),
+        },
+        "unitSignature" => {
+            if let Node::Text(text) = node {
+                builder.parsed.unit_signature = Some(text);
+            }
+            Ok(())
+        }
+        _ => match (ofrep, name.split_once('.')) {
+            (true, Some(("order", name))) => order_attribute(builder, name, node),
+            (true, Some(("goods", name))) => {
+                let mut item = builder.flat_item.take().unwrap_or_else(new_item);
+                let outcome = item_attribute(builder, &mut item, name, node, 0);
+                builder.flat_item = Some(item);
+                outcome
+            }
+            _ => {
+                let slot = builder.attributes.find(Scope::User, name);
+                let value = value_of(builder, name, node)?;
+                keep(&mut builder.parsed.context.attributes, slot, value);
+                Ok(())
+            }
+        },
+    }
+}
+
+object_seed!(OrderObject, "order", |this, entries| {
+    let mut count = 0_usize;
+    while let Some(name) = entries.next_key_seed(Name)? {
+        count += 1;
+        if count > ATTRIBUTES_MAX {
+            return Err(this.0.refuse(ContextError::TooManyAttributes { field: "order" }));
+        }
+        if this.0.form == Form::Decision && name == "goods" {
+            entries.next_value_seed(Goods(&mut *this.0))?;
+        } else {
+            let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 3 })?;
+            order_attribute(this.0, &name, node)?;
+        }
+    }
+    Ok(())
+});
+
+fn order_attribute<'a, E: serde::de::Error>(
+    builder: &mut Builder<'a, '_>,
+    name: &str,
+    node: Node<'a>,
+) -> Result<(), E> {
+    match name {
+        "amount" => {
+            builder.parsed.context.amount = money(builder, node, || "order.amount".into())?;
+            Ok(())
+        }
+        "id" if !matches!(&node, Node::Absent) => match node {
+            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
+                keep(&mut builder.parsed.context.attributes, Some(Slot::ORDER_ID), Some(Value::Text(text)));
+                Ok(())
+            }
+            _ => Err(builder.refuse(ContextError::Id { field: "order.id".into() })),
+        },
+        _ => {
+            let slot = builder.attributes.find(Scope::Order, name);
+            let value = value_of(builder, name, node)?;
+            keep(&mut builder.parsed.context.attributes, slot, value);
+            Ok(())
+        }
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Goods<'_, 'a, '_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Goods<'_, 'a, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list as `goods`")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut goods = SmallVec::new();
+        while items.next_element_seed(ItemObject(&mut *self.0, &mut goods))?.is_some() {
+            if goods.len() > GOODS_MAX {
+                return Err(self.0.refuse(ContextError::TooManyGoods));
+            }
+        }
+        self.0.parsed.context.goods = Some(goods);
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.parsed.context.goods = None;
+        Ok(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        Err(self.0.refuse(ContextError::Shape { field: "goods", wanted: "a list" }))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        self.visit_bool(true)
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, _: A) -> Result<(), A::Error> {
+        self.visit_bool(true)
+    }
+}
+
+fn new_item<'a>() -> Item<'a> {
+    Item {
+        id: Cow::Borrowed(""),
+        id_hash: std::cell::OnceCell::new(),
+        price: None,
+        quantity: 1,
+        attributes: SmallVec::new(),
+    }
+}
+
+object_seed!(ItemObject, "goods item", |this, entries| {
+    let (mut item, at, mut count) = (new_item(), this.1.len(), 0_usize);
+    while let Some(name) = entries.next_key_seed(Name)? {
+        count += 1;
+        if count > ATTRIBUTES_MAX {
+            return Err(this.0.refuse(ContextError::TooManyAttributes { field: "goods item" }));
+        }
+        let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 5 })?;
+        item_attribute(this.0, &mut item, &name, node, at)?;
+    }
+    if item.id.is_empty() {
+        return Err(this.0.refuse(ContextError::Id { field: format!("goods[{at}].id") }));
+    }
+    this.1.push(item);
+    Ok(())
+});
+
+fn item_attribute<'a, E: serde::de::Error>(
+    builder: &mut Builder<'a, '_>,
+    item: &mut Item<'a>,
+    name: &str,
+    node: Node<'a>,
+    at: usize,
+) -> Result<(), E> {
+    match name {
+        "id" => match node {
+            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => item.id = text,
+            _ => return Err(builder.refuse(ContextError::Id { field: format!("goods[{at}].id") })),
+        },
+        "price" => item.price = money(builder, node, || format!("goods[{at}].price"))?,
+        "quantity" => item.quantity = money(builder, node, || format!("goods[{at}].quantity"))?.unwrap_or(1),
+        _ => {
+            let slot = builder.attributes.find(Scope::Goods, name);
+            let value = value_of(builder, name, node)?;
+            keep(&mut item.attributes, slot, value);
+        }
+    }
+    Ok(())
+}
+
+/// A whole number 0..2^53-1; 45900.0 is taken, `null` is missing.
+fn money<E: serde::de::Error>(
+    builder: &mut Builder<'_, '_>,
+    node: Node<'_>,
+    field: impl FnOnce() -> String,
+) -> Result<Option<i64>, E> {
+    match node {
+        Node::Absent => Ok(None),
+        Node::Number(Number::Whole(value)) if (0..=SAFE_INTEGER_MAX).contains(&value) => Ok(Some(value)),
+        _ => Err(builder.refuse(ContextError::OutOfRange { field: field() })),
+    }
+}
+
+fn value_of<'a, E: serde::de::Error>(
+    builder: &mut Builder<'a, '_>,
+    name: &str,
+    node: Node<'a>,
+) -> Result<Option<Value<'a>>, E> {
+    Ok(match node {
+        Node::Text(text) if text.len() > TEXT_BYTES_MAX => {
+            return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
+        }
+        Node::Text(text) => Some(Value::Text(text)),
+        Node::Number(number) => Some(Value::Number(number)),
+        Node::Boolean(value) => Some(Value::Boolean(value)),
+        Node::List(list) => Some(Value::List(list)),
+        Node::Absent | Node::Object => None,
+    })
+}
+
+/// Keeps a value that some flag asks for; of duplicates the last counts.
+fn keep<'a, const N: usize>(
+    attributes: &mut SmallVec<[(Slot, Value<'a>); N]>,
+    slot: Option<Slot>,
+    value: Option<Value<'a>>,
+) {
+    let Some(slot) = slot else { return };
+    let known = attributes.iter().position(|(known, _)| *known == slot);
+    match (known, value) {
+        (Some(at), Some(value)) => {
+            if let Some((_, place)) = attributes.get_mut(at) {
+                *place = value;
+            }
+        }
+        (Some(at), None) => {
+            attributes.swap_remove(at);
+        }
+        (None, Some(value)) => attributes.push((slot, value)),
+        (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! The immutable, compiled state of one environment. A change makes the next snapshot from this one:
+//! only what it names is compiled again, the rest is shared.
+
+use std::sync::Arc;
+
+use super::attributes::Attributes;
+use super::compile::CompiledFlag;
+use super::flag::{AudienceKind, Document, State};
+use super::key::{AudienceKey, EnvironmentKey, FlagKey, PlacementKey};
+use super::map::Map;
+use super::membership::{IdHasher, IdSet, Membership, Memberships};
+use super::validate::{StepKind, Surroundings};
+
+/// A flag's place in its environment's snapshots. It never changes, since flags are archived, not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlagIndex(u32);
+
+impl FlagIndex {
+    /// As an index into tables that stand beside the snapshot.
+    #[must_use]
+    pub fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An audience's place in its environment's snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AudienceIndex(u32);
+
+/// A stored flag, as loading hands it over.
+#[derive(Debug, Clone)]
+pub struct StoredFlag {
+    /// Its number in the environment, for events.
+    pub number: i64,
+    /// Its version.
+    pub version: i64,
+    /// Its state.
+    pub state: State,
+    /// The number of its open stage.
+    pub stage: Option<i64>,
+    /// Whether its end has passed.
+    pub expired: bool,
+    /// Milliseconds since 1970 of the last change.
+    pub updated_at: i64,
+    /// Who made it.
+    pub updated_by: Arc<str>,
+    /// The document; `Err`: why it cannot be read, so that the flag answers an error and the others go on.
+    pub document: Result<Arc<Document>, Arc<str>>,
+    /// The document's JSON as stored.
+    pub json: Arc<str>,
+}
+
+/// An audience in a snapshot.
+#[derive(Debug, Clone)]
+pub struct Audience {
+    /// Its key.
+    pub key: AudienceKey,
+    /// What it holds ids of.
+    pub kind: AudienceKind,
+    /// Its version.
+    pub version: i64,
+    /// How many ids it holds.
+    pub size: i64,
+    /// Its ids; `None`: not in memory.
+    pub ids: Option<Arc<IdSet>>,
+}
+
+/// What flags of an environment make of a step.
+#[derive(Debug, Clone)]
+pub struct StepUse {
+    /// Stop or metric.
+    pub kind: StepKind,
+    /// The flags that declare it.
+    pub flags: Vec<FlagIndex>,
+}
+
+/// The compiled state of one environment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    environment: EnvironmentKey,
+    environment_number: i64,
+    number: i64,
+    attributes: Arc<Attributes>,
+    hasher: IdHasher,
+    flags: Vec<Arc<CompiledFlag>>,
+    by_key: Arc<Map<FlagKey, FlagIndex>>,
+    sorted: Arc<[FlagIndex]>,
+    placements: Arc<Map<PlacementKey, Vec<FlagIndex>>>,
+    audiences: Vec<Audience>,
+    audience_by_key: Arc<Map<AudienceKey, AudienceIndex>>,
+    steps: Arc<Map<Box<str>, StepUse>>,
+}
+
+impl Snapshot {
+    /// An environment without flags.
+    #[must_use]
+    pub fn empty(environment: EnvironmentKey, environment_number: i64, hasher: IdHasher) -> Self {
+        Self {
+            environment,
+            environment_number,
+            number: 0,
+            attributes: Arc::default(),
+            hasher,
+            flags: Vec::new(),
+            by_key: Arc::default(),
+            sorted: Arc::default(),
+            placements: Arc::default(),
+            audiences: Vec::new(),
+            audience_by_key: Arc::default(),
+            steps: Arc::default(),
+        }
+    }
+
+    /// The next snapshot: `number`, with these audiences and flags in the place of their older forms.
+    #[must_use]
+    pub fn next(&self, number: i64, audiences: Vec<Audience>, flags: Vec<StoredFlag>) -> Self {
+        let mut next = self.clone();
+        next.number = number;
+        for audience in audiences {
+            next.put_audience(audience);
+        }
+        let mut attributes = (*next.attributes).clone();
+        let before = attributes.len();
+        // Keys first: a flag may require one that comes with it.
+        for flag in &flags {
+            next.index_of_stored(flag);
+        }
+        let mut tables_stale = false;
+        for flag in flags {
+            let Some(index) = next.index_of_stored(&flag) else { continue };
+            let Some(old) = next.flag(index).cloned() else { continue };
+            let compiled = CompiledFlag::compile(flag, &old, &next, &mut attributes);
+            tables_stale |= !old.stands_like(&compiled);
+            if let Some(place) = next.flags.get_mut(index.at()) {
+                *place = Arc::new(compiled);
+            }
+        }
+        if attributes.len() > before {
+            next.attributes = Arc::new(attributes);
+        }
+        if tables_stale {
+            next.rebuild_tables();
+        }
+        next
+    }
+
+    fn put_audience(&mut self, audience: Audience) {
+        match self.audience_by_key.get(&audience.key) {
+            Some(AudienceIndex(at)) => {
+                if let Some(place) = self.audiences.get_mut(*at as usize) {
+                    *place = audience;
+                }
+            }
+            None => {
+                let Ok(at) = u32::try_from(self.audiences.len()) else { return };
+                Arc::make_mut(&mut self.audience_by_key).insert(audience.key.clone(), AudienceIndex(at));
+                self.audiences.push(audience);
+            }
+        }
+    }
+
+    /// The place of a flag, a new one for a new flag. A document that cannot be read still has its key in its JSON.
+    fn index_of_stored(&mut self, flag: &StoredFlag) -> Option<FlagIndex> {
+        let key = match &flag.document {
+            Ok(document) => document.key.clone(),
+            Err(_) => {
+                let json: serde_json::Value = serde_json::from_str(&flag.json).ok()?;
+                FlagKey::parse(json.get("key")?.as_str()?).ok()?
+            }
+        };
+        if let Some(index) = self.by_key.get(&key) {
+            return Some(*index);
+        }
+        let index = FlagIndex(u32::try_from(self.flags.len()).ok()?);
+        self.flags.push(Arc::new(CompiledFlag::placeholder(key.clone(), index)));
+        Arc::make_mut(&mut self.by_key).insert(key, index);
+        Some(index)
+    }
+
+    fn rebuild_tables(&mut self) {
+        let mut sorted: Vec<_> = self.flags.iter().map(|flag| flag.index).collect();
+        sorted.sort_by(|a, b| self.key_of(*a).cmp(&self.key_of(*b)));
+        self.sorted = sorted.into();
+        let mut placements: Map<PlacementKey, Vec<FlagIndex>> = Map::default();
+        let mut steps: Map<Box<str>, StepUse> = Map::default();
+        for flag in &self.flags {
+            let Some(document) = &flag.document else { continue };
+            if let Some(placement) = &document.placement
+                && flag.state != State::Archived
+            {
+                placements.entry(placement.clone()).or_default().push(flag.index);
+            }
+            let stops = document.funnel.iter().map(|stop| (&stop.step, StepKind::Stop));
+            let metrics = document.metrics.iter().map(|metric| (&metric.step, StepKind::Metric));
+            for (step, kind) in stops.chain(metrics) {
+                let entry =
+                    steps.entry(step.as_str().into()).or_insert_with(|| StepUse { kind, flags: Vec::new() });
+                entry.flags.push(flag.index);
+            }
+        }
+        for entries in placements.values_mut() {
+            entries.sort_by_key(|index| self.flag(*index).map(|flag| (flag.position(), flag.key.clone())));
+        }
+        self.placements = Arc::new(placements);
+        self.steps = Arc::new(steps);
+    }
+
+    fn key_of(&self, index: FlagIndex) -> Option<&FlagKey> {
+        self.flag(index).map(|flag| &flag.key)
+    }
+
+    /// The environment's key.
+    #[must_use]
+    pub fn environment(&self) -> &EnvironmentKey {
+        &self.environment
+    }
+
+    /// The environment's number, for tokens and tables.
+    #[must_use]
+    pub fn environment_number(&self) -> i64 {
+        self.environment_number
+    }
+
+    /// The snapshot's number, which only grows.
+    #[must_use]
+    pub fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// The attributes that flags ask for: what a context is parsed with.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// Hashes ids for the audiences.
+    #[must_use]
+    pub fn hasher(&self) -> &IdHasher {
+        &self.hasher
+    }
+
+    /// The flag at `index`.
+    #[must_use]
+    #[inline]
+    pub fn flag(&self, index: FlagIndex) -> Option<&Arc<CompiledFlag>> {
+        self.flags.get(index.at())
+    }
+
+    /// The flag named `key`.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, key: &str) -> Option<&Arc<CompiledFlag>> {
+        self.by_key.get(key).and_then(|index| self.flag(*index))
+    }
+
+    /// The flag whose number in the environment is `number`.
+    #[must_use]
+    pub fn find_number(&self, number: i64) -> Option<&Arc<CompiledFlag>> {
+        // Numbers are given in order of creation, as places are.
+        let guess =
+            usize::try_from(number).ok().and_then(|n| n.checked_sub(1)).and_then(|at| self.flags.get(at));
+        guess
+            .filter(|flag| flag.number == number)
+            .or_else(|| self.flags.iter().find(|flag| flag.number == number))
+    }
+
+    /// All flags in order of creation.
+    #[must_use]
+    pub fn flags(&self) -> &[Arc<CompiledFlag>] {
+        &self.flags
+    }
+
+    /// All flags in order of their keys.
+    pub fn sorted(&self) -> impl Iterator<Item = &Arc<CompiledFlag>> {
+        self.sorted.iter().filter_map(|index| self.flag(*index))
+    }
+
+    /// The entries of a placement in order of position, then key; archived ones are not among them.
+    pub fn entries(&self, placement: &str) -> impl Iterator<Item = &Arc<CompiledFlag>> {
+        let entries = self.placements.get(placement).map(Vec::as_slice).unwrap_or_default();
+        entries.iter().filter_map(|index| self.flag(*index))
+    }
+
+    /// What flags make of `step`.
+    #[must_use]
+    pub fn step(&self, step: &str) -> Option<&StepUse> {
+        self.steps.get(step)
+    }
+
+    /// All audiences.
+    #[must_use]
+    pub fn audiences(&self) -> &[Audience] {
+        &self.audiences
+    }
+
+    /// The audience at `index`.
+    #[must_use]
+    pub fn audience(&self, index: AudienceIndex) -> Option<&Audience> {
+        self.audiences.get(index.0 as usize)
+    }
+
+    /// The place of the audience named `key`.
+    #[must_use]
+    pub fn audience_index(&self, key: &str) -> Option<AudienceIndex> {
+        self.audience_by_key.get(key).copied()
+    }
+
+    /// Whether `id` is in `audience`; `hash` is made only where it is needed.
+    #[inline]
+    pub(super) fn membership(
+        &self,
+        audience: AudienceIndex,
+        id: &str,
+        fetched: &impl Memberships,
+        hash: impl FnOnce() -> u64,
+    ) -> Membership {
+        match self.audience(audience).and_then(|audience| audience.ids.as_deref()) {
+            Some(ids) if ids.is_empty() => Membership::Stranger,
+            Some(ids) if ids.contains(hash()) => Membership::Member,
+            Some(_) => Membership::Stranger,
+            None => fetched.of(audience, id),
+        }
+    }
+
+    /// This snapshot with the flags whose end has passed marked, and whether any was.
+    #[must_use]
+    pub fn expire(&self, now_ms: i64) -> Option<Self> {
+        let due = |flag: &CompiledFlag| !flag.expired && flag.expire_at().is_some_and(|at| at <= now_ms);
+        if !self.flags.iter().any(|flag| due(flag)) {
+            return None;
+        }
+        let mut next = self.clone();
+        for place in &mut next.flags {
+            if due(place) {
+                *place = Arc::new(place.as_expired());
+            }
+        }
+        Some(next)
+    }
+}
+
+impl Surroundings for Snapshot {
+    fn audience(&self, key: &AudienceKey) -> Option<AudienceKind> {
+        self.audience_index(key.as_str()).and_then(|index| self.audience(index)).map(|audience| audience.kind)
+    }
+
+    fn document(&self, key: &FlagKey) -> Option<&Document> {
+        self.find(key.as_str()).and_then(|flag| flag.document.as_deref())
+    }
+
+    fn state(&self, key: &FlagKey) -> Option<State> {
+        self.find(key.as_str()).map(|flag| flag.state)
+    }
+
+    fn documents(&self) -> Box<dyn Iterator<Item = &Document> + '_> {
+        Box::new(self.flags.iter().filter_map(|flag| flag.document.as_deref()))
+    }
+}
