@@ -17,6 +17,9 @@ pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970-01-01 00:00 UTC.
     fn now_ms(&self) -> i64;
 
+    /// Nanoseconds since some fixed moment; never runs back. For measuring how long something took.
+    fn monotonic_ns(&self) -> u64;
+
     /// Whole days since 1970-01-01 in UTC.
     fn today(&self) -> i64 {
         self.now_ms().div_euclid(DAY_MS)
@@ -37,6 +40,13 @@ impl Clock for MachineClock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn monotonic_ns(&self) -> u64 {
+        static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let began = BEGAN.get_or_init(std::time::Instant::now);
+        u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -60,6 +70,10 @@ impl HandClock {
 impl Clock for HandClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.now_ms()).unwrap_or_default().saturating_mul(1_000_000)
     }
 }
 

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `huidu`.
+
+fn main() -> std::process::ExitCode {
+    huidu::cli::run()
+}

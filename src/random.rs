@@ -24,6 +24,7 @@ pub type SharedRandom = Arc<dyn Random>;
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         getrandom::fill(bytes).map_err(|e| RandomError(e.to_string()))
     }

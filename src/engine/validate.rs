@@ -154,10 +154,11 @@ fn prerequisites(document: &Document, surroundings: &dyn Surroundings, faults: &
                 format!("{:?} is archived", prerequisite.flag),
             );
         }
-        for (at, variant) in prerequisite.variants.iter().enumerate() {
+        for variant in &prerequisite.variants {
             if !required.variants.contains_key(variant) {
                 let detail = format!("{:?} has no variant {variant:?}", prerequisite.flag);
-                faults.add(format!("{pointer}/variants/{at}"), "unknown_variant", detail);
+                // Reading has sorted the list, so its places are not the sender's.
+                faults.add(format!("{pointer}/variants"), "unknown_variant", detail);
             }
         }
     }

@@ -1,15 +1,18 @@
 //! From a request's body to a [`Context`], in one pass of `serde_json`.
 
+mod node;
+
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use smallvec::SmallVec;
+
+use node::{AnyValue, Name, Node};
 
 use super::{ATTRIBUTES_MAX, Context, ContextError, Element, GOODS_MAX, ID_BYTES_MAX, Item, Value};
 use crate::engine::attributes::{Attributes, Slot};
 use crate::engine::flag::{Scope, TEXT_BYTES_MAX};
-use crate::engine::json::DEPTH_MAX;
 use crate::engine::number::{Number, SAFE_INTEGER_MAX};
 
 /// A parsed body.
@@ -65,6 +68,7 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
         fault: None,
         form,
         user_seen: false,
+        order_seen: false,
         flat_item: None,
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -109,6 +113,7 @@ struct Builder<'a, 's> {
     fault: Option<ContextError>,
     form: Form,
     user_seen: bool,
+    order_seen: bool,
     /// From flat attributes `goods.id`, `goods.price`, ... of clients that cannot nest.
     flat_item: Option<Item<'a>>,
 }
@@ -120,132 +125,45 @@ impl Builder<'_, '_> {
         self.fault.get_or_insert(fault);
         error
     }
-}
 
-/// What a JSON value is, as far as a context can use it.
-enum Node<'a> {
-    Absent,
-    Text(Cow<'a, str>),
-    Number(Number),
-    Boolean(bool),
-    List(Vec<Element<'a>>),
-    /// An object: skipped.
-    Object,
-}
-
-/// Reads any value; `depth` levels are open around it.
-struct AnyValue<'b, 'a, 's> {
-    builder: &'b mut Builder<'a, 's>,
-    depth: usize,
-}
-
-impl<'a> DeserializeSeed<'a> for AnyValue<'_, 'a, '_> {
-    type Value = Node<'a>;
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Node<'a>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for AnyValue<'_, 'a, '_> {
-    type Value = Node<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node<'a>, E> {
-        Ok(Node::Absent)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node<'a>, E> {
-        Ok(Node::Boolean(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node<'a>, E> {
-        Ok(Node::Number(Number::Whole(value)))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "beyond 2^63 a float is what JSON readers make of it")]
-    fn visit_u64<E>(self, value: u64) -> Result<Node<'a>, E> {
-        Ok(Node::Number(i64::try_from(value).map_or_else(|_| Number::from_f64(value as f64), Number::Whole)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Node<'a>, E> {
-        Ok(Node::Number(Number::from_f64(value)))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Node<'a>, E> {
-        Ok(Node::Text(Cow::Borrowed(value)))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Node<'a>, E> {
-        // Only an escape can make a NUL, and only texts with escapes come this way.
-        if value.contains('\0') {
-            return Err(self.builder.refuse(ContextError::Nul));
+    /// Of duplicates the last counts: an earlier `context`, or `user`, is forgotten.
+    fn forget_user(&mut self) {
+        self.parsed.unit_signature = None;
+        if self.form == Form::Ofrep {
+            self.parsed.context = Context::default();
+            (self.flat_item, self.order_seen) = (None, false);
+        } else {
+            self.parsed.context.user_id = None;
+            self.forget(Scope::User);
         }
-        Ok(Node::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Node<'a>, A::Error> {
-        if self.depth >= DEPTH_MAX {
-            return Err(self.builder.refuse(ContextError::TooDeep));
+    /// An order begins: an earlier one is forgotten.
+    fn next_order(&mut self) {
+        if self.order_seen {
+            self.parsed.context.amount = None;
+            self.forget(Scope::Order);
+            if self.form == Form::Decision {
+                self.parsed.context.goods = None;
+            }
         }
-        let mut list = Vec::new();
-        while let Some(node) =
-            items.next_element_seed(AnyValue { builder: &mut *self.builder, depth: self.depth + 1 })?
-        {
-            list.push(match node {
-                Node::Text(text) => Element::Text(text),
-                Node::Number(number) => Element::Number(number),
-                Node::Boolean(value) => Element::Boolean(value),
-                Node::Absent | Node::List(_) | Node::Object => Element::Other,
-            });
-        }
-        Ok(Node::List(list))
+        self.order_seen = true;
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Node<'a>, A::Error> {
-        if self.depth >= DEPTH_MAX {
-            return Err(self.builder.refuse(ContextError::TooDeep));
-        }
-        while entries.next_key::<IgnoredAny>()?.is_some() {
-            entries.next_value_seed(AnyValue { builder: &mut *self.builder, depth: self.depth + 1 })?;
-        }
-        Ok(Node::Object)
+    fn forget(&mut self, scope: Scope) {
+        let names = self.attributes;
+        let keep = |slot: Slot| names.name(slot).is_none_or(|name| name.scope != scope);
+        self.parsed.context.attributes.retain(|(slot, _)| keep(*slot));
     }
 }
 
-/// A key of an object.
-struct Name;
-
-impl<'a> DeserializeSeed<'a> for Name {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Cow<'a, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Name {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Borrowed(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Cow<'a, str>, E> {
-        Ok(Cow::Owned(value.to_owned()))
-    }
-}
-
-/// Makes a seed that needs an object: any other type is refused by the name of its field.
+/// Makes a seed that needs an object: any other type is refused by the name of its field; with `null: true`
+/// a `null` counts as missing.
 macro_rules! object_seed {
     ($seed:ident, $field:expr, |$this:ident, $entries:ident| $body:block) => {
+        object_seed!($seed, $field, null: false, |$this, $entries| $body);
+    };
+    ($seed:ident, $field:expr, null: $null:expr, |$this:ident, $entries:ident| $body:block) => {
         impl<'a> DeserializeSeed<'a> for $seed<'_, 'a, '_> {
             type Value = ();
 
@@ -266,17 +184,18 @@ macro_rules! object_seed {
                 $body
             }
 
+            fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+                if $null { Ok(()) } else { self.visit_bool(false) }
+            }
+
             shape_refusals! { ContextError::Shape { field: $field, wanted: "an object" } }
         }
     };
 }
 
-/// Refuses every scalar and list where an object is needed.
+/// Refuses every scalar, `null` excepted, and list where an object is needed.
 macro_rules! shape_refusals {
     ($fault:expr) => {
-        fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-            Err(self.0.refuse($fault))
-        }
         fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
             Err(self.0.refuse($fault))
         }
@@ -308,10 +227,16 @@ object_seed!(Top, "body", |this, entries| {
     while let Some(name) = entries.next_key_seed(Name)? {
         match (this.0.form, &*name) {
             (Form::Ofrep, "context") | (Form::Decision, "user") => {
+                if this.0.user_seen {
+                    this.0.forget_user();
+                }
                 this.0.user_seen = true;
                 entries.next_value_seed(User(&mut *this.0))?;
             }
-            (Form::Decision, "order") => entries.next_value_seed(OrderObject(&mut *this.0))?,
+            (Form::Decision, "order") => {
+                this.0.next_order();
+                entries.next_value_seed(OrderObject(&mut *this.0))?;
+            }
             (Form::Decision, "placement") => {
                 match entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 1 })? {
                     Node::Text(text) => this.0.parsed.placement = Some(text),
@@ -332,20 +257,26 @@ object_seed!(Top, "body", |this, entries| {
 
 object_seed!(User, "user", |this, entries| {
     let ofrep = this.0.form == Form::Ofrep;
-    let (mut count, mut targeting_key) = (0_usize, false);
+    let (mut count, mut targeting_key) = (0_usize, None);
     while let Some(name) = entries.next_key_seed(Name)? {
         count += 1;
         if count > ATTRIBUTES_MAX {
             return Err(this.0.refuse(ContextError::TooManyAttributes { field: "user" }));
         }
         match &*name {
-            "order" if ofrep => entries.next_value_seed(OrderObject(&mut *this.0))?,
+            "order" if ofrep => {
+                this.0.next_order();
+                entries.next_value_seed(OrderObject(&mut *this.0))?;
+            }
             "goods" if ofrep => entries.next_value_seed(Goods(&mut *this.0))?,
             _ => {
                 let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 2 })?;
                 user_attribute(this.0, &name, node, ofrep, &mut targeting_key)?;
             }
         }
+    }
+    if targeting_key.is_some() {
+        this.0.parsed.context.user_id = targeting_key;
     }
     Ok(())
 });
@@ -355,7 +286,7 @@ fn user_attribute<'a, E: serde::de::Error>(
     name: &str,
     node: Node<'a>,
     ofrep: bool,
-    targeting_key: &mut bool,
+    targeting_key: &mut Option<Cow<'a, str>>,
 ) -> Result<(), E> {
     match name {
         "targetingKey" if ofrep => match node {
@@ -363,22 +294,21 @@ fn user_attribute<'a, E: serde::de::Error>(
                 Err(builder.refuse(ContextError::Unit { field: "targetingKey" }))
             }
             // Real clients send an empty key for "nobody"; it counts as missing.
-            Node::Text(text) if text.is_empty() => Ok(()),
             Node::Text(text) => {
-                *targeting_key = true;
-                builder.parsed.context.user_id = Some(text);
+                *targeting_key = Some(text).filter(|text| !text.is_empty());
                 Ok(())
             }
-            Node::Absent => Ok(()),
+            Node::Absent => {
+                *targeting_key = None;
+                Ok(())
+            }
             _ => Err(builder.refuse(ContextError::Unit { field: "targetingKey" })),
         },
         "id" if ofrep => {
-            if let Node::Text(text) = node
-                && !*targeting_key
-                && (1..=ID_BYTES_MAX).contains(&text.len())
-            {
-                builder.parsed.context.user_id = Some(text);
-            }
+            builder.parsed.context.user_id = match node {
+                Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text),
+                _ => None,
+            };
             Ok(())
         }
         "id" => match node {
@@ -389,16 +319,23 @@ fn user_attribute<'a, E: serde::de::Error>(
             _ => Err(builder.refuse(ContextError::Unit { field: "user.id" })),
         },
         "unitSignature" => {
-            if let Node::Text(text) = node {
-                builder.parsed.unit_signature = Some(text);
-            }
+            builder.parsed.unit_signature = match node {
+                Node::Text(text) => Some(text),
+                _ => None,
+            };
             Ok(())
         }
         _ => match (ofrep, name.split_once('.')) {
             (true, Some(("order", name))) => order_attribute(builder, name, node),
             (true, Some(("goods", name))) => {
                 let mut item = builder.flat_item.take().unwrap_or_else(new_item);
-                let outcome = item_attribute(builder, &mut item, name, node, 0);
+                // Here `null` means no item: an object of the list needs an id, a flat client may have none.
+                let outcome = if name == "id" && matches!(node, Node::Absent) {
+                    item.id = Cow::Borrowed("");
+                    Ok(())
+                } else {
+                    item_attribute(builder, &mut item, name, node, 0)
+                };
                 builder.flat_item = Some(item);
                 outcome
             }
@@ -412,7 +349,7 @@ fn user_attribute<'a, E: serde::de::Error>(
     }
 }
 
-object_seed!(OrderObject, "order", |this, entries| {
+object_seed!(OrderObject, "order", null: true, |this, entries| {
     let mut count = 0_usize;
     while let Some(name) = entries.next_key_seed(Name)? {
         count += 1;
@@ -422,7 +359,9 @@ object_seed!(OrderObject, "order", |this, entries| {
         if this.0.form == Form::Decision && name == "goods" {
             entries.next_value_seed(Goods(&mut *this.0))?;
         } else {
-            let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 3 })?;
+            // In a decision's body the order stands beside the user, in OFREP's inside it.
+            let depth = if this.0.form == Form::Decision { 2 } else { 3 };
+            let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth })?;
             order_attribute(this.0, &name, node)?;
         }
     }
@@ -528,7 +467,7 @@ object_seed!(ItemObject, "goods item", |this, entries| {
         if count > ATTRIBUTES_MAX {
             return Err(this.0.refuse(ContextError::TooManyAttributes { field: "goods item" }));
         }
-        let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 5 })?;
+        let node = entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 4 })?;
         item_attribute(this.0, &mut item, &name, node, at)?;
     }
     if item.id.is_empty() {
@@ -586,7 +525,13 @@ fn value_of<'a, E: serde::de::Error>(
         Node::Text(text) => Some(Value::Text(text)),
         Node::Number(number) => Some(Value::Number(number)),
         Node::Boolean(value) => Some(Value::Boolean(value)),
-        Node::List(list) => Some(Value::List(list)),
+        Node::List(list) => {
+            let long = |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
+            if list.iter().any(long) {
+                return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
+            }
+            Some(Value::List(list))
+        }
         Node::Absent | Node::Object => None,
     })
 }

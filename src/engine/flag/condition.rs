@@ -263,6 +263,10 @@ fn pattern(reader: &mut Reader<'_, '_>) -> Option<Box<str>> {
             );
             None
         }
+        Err(_) if regex::Regex::new(&text).is_ok() => {
+            reader.fault("value", "pattern_too_large", "the pattern nests too deep");
+            None
+        }
         Err(error) => {
             reader.fault("value", "pattern_invalid", error.to_string());
             None

@@ -1,0 +1,168 @@
+//! Keys: made, hashed, found. Only a key's hash is stored; a running server holds all hashes in memory.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use subtle::ConstantTimeEq as _;
+
+use crate::access::Role;
+use crate::engine::map::Map;
+use crate::random::{Random, RandomError, base32};
+use crate::store::KeyRow;
+
+/// Characters of a key's random part: 160 bits.
+const RANDOM_CHARACTERS: usize = 32;
+
+/// BLAKE3 of a whole key. Keys are random, so no salt and no slow hash is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Hashes a key.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(*blake3::hash(key.as_bytes()).as_bytes())
+    }
+
+    /// The hash as bytes.
+    #[must_use]
+    pub fn array(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A key that was just made: the only time its text is known.
+pub struct NewKey {
+    /// The key itself.
+    pub text: String,
+    /// Its hash.
+    pub hash: KeyHash,
+}
+
+/// Makes a key `huidu_<role>_<random>`, so that scanners find a leaked one.
+///
+/// # Errors
+/// [`RandomError`] when no random bytes can be had.
+pub fn make_key(role: Role, random: &dyn Random) -> Result<NewKey, RandomError> {
+    let text = format!("huidu_{role}_{}", base32(random, RANDOM_CHARACTERS)?);
+    Ok(NewKey { hash: KeyHash::of(&text), text })
+}
+
+/// Who calls: what a key says of its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The key's id.
+    pub id: Box<str>,
+    /// The key's name, for people.
+    pub name: Box<str>,
+    /// What it may do.
+    pub role: Role,
+    /// The number of its environment; `None`: all.
+    pub environment: Option<i64>,
+    /// Milliseconds since 1970 from which it is refused.
+    pub expires_at: Option<i64>,
+}
+
+impl Actor {
+    /// How the audit names it.
+    #[must_use]
+    pub fn audit_name(&self) -> String {
+        format!("key:{} ({})", self.id, self.name)
+    }
+}
+
+struct Held {
+    hash: [u8; 32],
+    actor: Arc<Actor>,
+}
+
+/// All keys that are not revoked, in memory.
+#[derive(Default)]
+pub struct KeyTable(ArcSwap<Map<[u8; 8], Vec<Held>>>);
+
+impl std::fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyTable({})", self.0.load().len())
+    }
+}
+
+impl KeyTable {
+    /// Takes the place of what was held before. Rows that are revoked or cannot be read are left out.
+    pub fn replace(&self, rows: Vec<KeyRow>) {
+        let mut table: Map<[u8; 8], Vec<Held>> = Map::default();
+        for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
+            let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role)) else {
+                tracing::error!(key = %row.id, "a stored key cannot be read; it is refused");
+                continue;
+            };
+            let actor = Actor {
+                id: row.id.into(),
+                name: row.name.into(),
+                role,
+                environment: row.environment,
+                expires_at: row.expires_at,
+            };
+            let held = Held { hash, actor: Arc::new(actor) };
+            table.entry(prefix(&hash)).or_default().push(held);
+        }
+        self.0.store(Arc::new(table));
+    }
+
+    /// The holder of `key` at `now_ms`; unknown, revoked and expired keys look the same.
+    #[must_use]
+    pub fn find(&self, key: &str, now_ms: impl FnOnce() -> i64) -> Option<Arc<Actor>> {
+        let hash = KeyHash::of(key).0;
+        let table = self.0.load();
+        let held = table.get(&prefix(&hash))?.iter().find(|held| held.hash.ct_eq(&hash).into())?;
+        let live = held.actor.expires_at.is_none_or(|at| now_ms() < at);
+        live.then(|| held.actor.clone())
+    }
+}
+
+/// What the map is keyed by: the rest is compared in constant time.
+fn prefix(hash: &[u8; 32]) -> [u8; 8] {
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+
+    fn row(key: &NewKey, expires_at: Option<i64>, revoked_at: Option<i64>) -> KeyRow {
+        KeyRow {
+            id: "k-1".into(),
+            name: "checkout".into(),
+            role: "client".into(),
+            environment: Some(1),
+            hash: key.hash.array().to_vec(),
+            hint: "abcd".into(),
+            created_at: 0,
+            created_by: "test".into(),
+            expires_at,
+            revoked_at,
+            last_used_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_has_its_form_and_is_found_by_its_hash() {
+        let key = make_key(Role::Client, &SystemRandom).unwrap();
+        assert!(key.text.starts_with("huidu_client_") && key.text.len() == 13 + RANDOM_CHARACTERS);
+        let table = KeyTable::default();
+        table.replace(vec![row(&key, None, None)]);
+        assert_eq!(table.find(&key.text, || 0).unwrap().role, Role::Client);
+        assert_eq!(table.find("huidu_client_guess", || 0), None);
+    }
+
+    #[test]
+    fn expired_and_revoked_keys_are_unknown() {
+        let key = make_key(Role::Client, &SystemRandom).unwrap();
+        let table = KeyTable::default();
+        table.replace(vec![row(&key, Some(10), None)]);
+        assert!(table.find(&key.text, || 9).is_some());
+        assert!(table.find(&key.text, || 10).is_none());
+        table.replace(vec![row(&key, None, Some(5))]);
+        assert!(table.find(&key.text, || 9).is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! `huidu serve`: puts the service together, runs it, and ends it in order.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::folder::Folder;
+use super::start::{Started, start};
+use super::say;
+use crate::access::KeyTable;
+use crate::clock::{MachineClock, SharedClock};
+use crate::engine::bucket;
+use crate::events::check::UnitIds;
+use crate::events::writer;
+use crate::http::limits::Limits;
+use crate::http::server::{HttpMeters, listen};
+use crate::http::service::Service;
+use crate::jobs::Jobs;
+use crate::live::Live;
+use crate::manage::first_start::FirstKeys;
+use crate::manage::{Manage, seed};
+use crate::random::{SharedRandom, SystemRandom};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{logs, request_id::RequestIds};
+use crate::token::TokenKeys;
+
+/// Longest wait for the last events to be stored.
+const FLUSH_MAX: Duration = Duration::from_secs(4);
+
+pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
+    logs::start(settings.log_format, &settings.log)?;
+    anyhow::ensure!(bucket::self_check(), "the bucketing hash is wrong on this machine: cohorts would move, so nothing is served");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(run(settings))
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let folder = Folder::hold(&settings.data_dir)?;
+    let listener = TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let Started { store, identity, first_keys } = start(&settings, folder.used_with()?.as_deref()).await?;
+    folder.remember(&identity.database_id)?;
+    let clock: SharedClock = Arc::new(MachineClock);
+    let random: SharedRandom = Arc::new(SystemRandom);
+    let metrics = Metrics::new()?;
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    let live = Arc::new(Live::new(store.clone(), metrics.clone(), clock.clone()).await?);
+    live.refresh().await.context("the flags cannot be loaded")?;
+    let keys = Arc::new(KeyTable::default());
+    let manage = Arc::new(Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone()));
+    manage.reload_keys().await?;
+    let limits = writer::Limits {
+        events_max: settings.event_queue_events,
+        bytes_max: settings.event_queue_bytes,
+        batch_max: settings.event_batch_max,
+    };
+    let (events, writer) = writer::start(store.clone(), live.clone(), metrics.clone(), clock.clone(), limits);
+    let service = Data::new(Service {
+        limits: Limits::new(settings.failed_auth_per_minute.get(), settings.writes_per_minute.get()),
+        currencies: settings.currencies.iter().map(ToString::to_string).collect(),
+        unit_ids: unit_ids(&settings, &store).await?,
+        tokens: token_keys(&store).await?,
+        request_ids: RequestIds::new(&*random)?,
+        clock,
+        live: live.clone(),
+        keys,
+        events,
+        manage: manage.clone(),
+        metrics: metrics.clone(),
+        settings,
+    });
+    let jobs = Jobs { store: store.clone(), live, manage, metrics: metrics.clone(), clock: service.clock.clone() }.start();
+    let (addresses, server) = listen(listener, service, Arc::new(HttpMeters::new(&metrics)))?;
+    announce(&addresses, first_keys.as_ref());
+    let handle = server.handle();
+    let running = tokio::spawn(server);
+    wait_for_signal().await?;
+    tracing::info!("stopping: requests under way are finished, no new ones are taken");
+    handle.stop(true).await;
+    running.await??;
+    jobs.stop();
+    // Every queue is gone with the server, so the writer ends when nothing waits.
+    if tokio::time::timeout(FLUSH_MAX, writer).await.is_err() {
+        tracing::error!("the last events could not be stored in time; their senders were not told that they were");
+    }
+    tokio::time::timeout(FLUSH_MAX, store.close()).await.unwrap_or_default();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn token_keys(store: &Store) -> anyhow::Result<TokenKeys> {
+    let mut keys = Vec::new();
+    for row in store.secrets("token").await? {
+        let key = <[u8; 32]>::try_from(row.value.as_slice()).ok().context("a token key has not 32 bytes")?;
+        keys.push((u16::try_from(row.number).context("too many token keys")?, key));
+    }
+    anyhow::ensure!(!keys.is_empty(), "the database has no token key");
+    Ok(TokenKeys::new(keys))
+}
+
+async fn unit_ids(settings: &Settings, store: &Store) -> anyhow::Result<UnitIds> {
+    match settings.unit_ids {
+        crate::settings::UnitIds::Plain => Ok(UnitIds::Plain),
+        crate::settings::UnitIds::Hashed => {
+            let secrets = store.secrets("unit_ids").await?;
+            let secret = secrets.first().and_then(|row| <[u8; 32]>::try_from(row.value.as_slice()).ok());
+            Ok(UnitIds::Hashed(secret.context("the database has no secret for unit ids")?))
+        }
+    }
+}
+
+/// Says where the service listens, and, at the first start, shows its keys and a call that works.
+fn announce(addresses: &[SocketAddr], first_keys: Option<&FirstKeys>) {
+    let Some(address) = addresses.first() else { return };
+    say(&format!("huidu {} serves at http://{address}", env!("CARGO_PKG_VERSION")));
+    let Some(keys) = first_keys else { return };
+    say("\nThis is the first start. These keys are shown now and never again:\n");
+    match &keys.admin {
+        Some(admin) => say(&format!("  admin   {admin}")),
+        None => say("  admin   (the bootstrap key that was given)"),
+    }
+    say(&format!("  client  {}   (environment production)", keys.client));
+    say(&format!("  server  {}   (environment production)", keys.server));
+    say("\nThe tester sees the entry for shoes; try another user, or goods of the category \"phone\":\n");
+    say(&format!(
+        "  curl -s http://{address}/v1/decisions -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"placement\": \"checkout\", \"user\": {{\"id\": \"{}\", \"app_version\": \"10.9.1\"}}, \
+         \"order\": {{\"id\": \"o-1\", \"currency\": \"CNY\", \"goods\": [{{\"id\": \"g-1\", \"category\": \"shoes\", \"price\": 45900}}]}}}}'\n",
+        keys.client,
+        seed::TESTER
+    ));
+}

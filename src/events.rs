@@ -1,0 +1,12 @@
+//! Takes events durably: checked one by one, committed many at once, answered after the commit.
+
+pub mod check;
+pub mod parse;
+pub mod queue;
+pub mod writer;
+
+pub use check::{Checker, Rejection};
+pub use queue::{Queue, QueueError};
+
+/// Most events of one call.
+pub const EVENTS_MAX: usize = 1_000;

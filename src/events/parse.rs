@@ -1,0 +1,122 @@
+//! Events as sent: each parsed alone, so that a bad one never costs the others.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::engine::number::Number;
+
+/// A call's body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body<'a> {
+    /// The events, unread.
+    #[serde(borrow)]
+    pub events: Vec<&'a RawValue>,
+}
+
+/// What an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// The shopper was shown what a decision said.
+    Exposure,
+    /// The shopper did something.
+    Step,
+}
+
+/// A scalar attribute of an event.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar<'a> {
+    /// Text.
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    /// A boolean.
+    Boolean(bool),
+    /// A number.
+    Number(serde_json::Number),
+    /// Nothing.
+    Null(()),
+}
+
+/// An event's fields, as sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent<'a> {
+    /// The sender's id.
+    #[serde(borrow)]
+    pub id: Option<Cow<'a, str>>,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// A sealed statement of huidu's own.
+    #[serde(borrow)]
+    pub token: Option<Cow<'a, str>>,
+    /// Which step.
+    #[serde(borrow)]
+    pub step: Option<Cow<'a, str>>,
+    /// The unit, where it is a user.
+    #[serde(borrow)]
+    pub user_id: Option<Cow<'a, str>>,
+    /// Units by attribute.
+    #[serde(borrow)]
+    pub units: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    /// Which flag.
+    #[serde(borrow)]
+    pub flag: Option<Cow<'a, str>>,
+    /// Which variant was shown.
+    #[serde(borrow)]
+    pub variant: Option<Cow<'a, str>>,
+    /// The context it was shown in, in OFREP's form.
+    #[serde(borrow)]
+    pub context: Option<&'a RawValue>,
+    /// The order.
+    #[serde(borrow)]
+    pub order_id: Option<Cow<'a, str>>,
+    /// Value in the currency's minor unit.
+    pub value: Option<serde_json::Number>,
+    /// Its currency.
+    #[serde(borrow)]
+    pub currency: Option<Cow<'a, str>>,
+    /// What flags may split metrics by.
+    #[serde(borrow)]
+    pub attributes: Option<BTreeMap<Cow<'a, str>, Scalar<'a>>>,
+    /// When, RFC 3339.
+    #[serde(borrow)]
+    pub at: Option<Cow<'a, str>>,
+    /// How many milliseconds before sending.
+    pub ago_ms: Option<serde_json::Number>,
+}
+
+impl<'a> Sent<'a> {
+    /// Reads one event.
+    ///
+    /// # Errors
+    /// A sentence that names the field.
+    pub fn read(raw: &'a RawValue) -> Result<Self, String> {
+        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let path = error.path().to_string();
+            let reason = error.into_inner().to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default();
+            if path == "." { reason.to_owned() } else { format!("`{path}`: {reason}") }
+        })
+    }
+}
+
+/// The id of an event that could not be read, to name it in the refusal.
+#[must_use]
+pub fn id_of(raw: &RawValue) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(raw.get()).ok()?;
+    value.get("id")?.as_str().map(|id| id.chars().take(256).collect())
+}
+
+/// A whole number inside `range`; `5.0` is 5.
+#[must_use]
+pub fn whole(number: &serde_json::Number, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    let value = number.as_i64().map(Number::Whole).or_else(|| number.as_f64().map(Number::from_f64))?;
+    value.whole().filter(|whole| range.contains(whole))
+}

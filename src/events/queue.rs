@@ -1,0 +1,88 @@
+//! The bounded line in front of the writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::check::Rows;
+use crate::store::StoreError;
+
+/// Why events were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// As many wait as may.
+    #[error("too many events wait to be stored")]
+    Full,
+    /// The writer has ended: the service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+    /// The commit failed; nothing of the call is stored.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It added a row, or moved an exposure to an earlier time.
+    Accepted,
+    /// It changed nothing.
+    Duplicate,
+}
+
+/// The accepted events of one call.
+pub(super) struct Job {
+    pub(super) events: Vec<Rows>,
+    pub(super) bytes: usize,
+    pub(super) answer: oneshot::Sender<Result<Vec<Fate>, Arc<StoreError>>>,
+}
+
+/// How much waits.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) events: AtomicUsize,
+    pub(super) bytes: AtomicUsize,
+}
+
+/// The line's front door.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    sender: mpsc::UnboundedSender<Job>,
+    waiting: Arc<Waiting>,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+impl Queue {
+    /// A line that holds at most `events_max` events of `bytes_max` bytes, and its end for the writer.
+    #[must_use]
+    pub(super) fn new(events_max: usize, bytes_max: usize) -> (Self, mpsc::UnboundedReceiver<Job>, Arc<Waiting>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Waiting::default());
+        (Self { sender, waiting: waiting.clone(), events_max, bytes_max }, receiver, waiting)
+    }
+
+    /// Waits until `events`, which came in `bytes` bytes, are durable; tells what became of each.
+    ///
+    /// # Errors
+    /// [`QueueError`]: none of them may count as stored.
+    pub async fn append(&self, events: Vec<Rows>, bytes: usize) -> Result<Vec<Fate>, QueueError> {
+        let count = events.len();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.waiting.events.fetch_add(count, Ordering::AcqRel) + count > self.events_max {
+            self.waiting.events.fetch_sub(count, Ordering::AcqRel);
+            return Err(QueueError::Full);
+        }
+        if self.waiting.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > self.bytes_max {
+            self.waiting.events.fetch_sub(count, Ordering::AcqRel);
+            self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(QueueError::Full);
+        }
+        self.sender.send(Job { events, bytes, answer }).map_err(|_| QueueError::Stopping)?;
+        Ok(answered.await.map_err(|_| QueueError::Stopping)??)
+    }
+}

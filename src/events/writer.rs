@@ -1,0 +1,271 @@
+//! One task commits what waits, from all connections, in one transaction, and answers every waiter after it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use moka::sync::Cache;
+use tokio::sync::mpsc;
+
+use super::check::Rows;
+use super::queue::{Fate, Job, Queue, Waiting};
+use crate::clock::{HOUR_MS, SharedClock};
+use crate::engine::compile::CompiledFlag;
+use crate::engine::decision::Arm;
+use crate::engine::map::{Map, Set};
+use crate::live::{Live, Published};
+use crate::store::{EventBatch, ExposureOutcome, ExposureRow, StepOutcome, StepRow, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Units whose exposures are kept in memory, for attributing metric steps.
+const UNITS_CACHED: u64 = 200_000;
+/// How long they are believed: another instance may have stored more meanwhile.
+const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A stored unit: environment, attribute, unit.
+type Unit = (i64, String, String);
+
+/// The writer's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most events that wait.
+    pub events_max: usize,
+    /// Most bytes that wait.
+    pub bytes_max: usize,
+    /// Most events of one transaction.
+    pub batch_max: usize,
+}
+
+/// Starts the writer; returns its queue, and its task, which ends when every queue is dropped and nothing waits.
+#[must_use]
+pub fn start(
+    store: Store,
+    live: Arc<Live>,
+    metrics: Metrics,
+    clock: SharedClock,
+    limits: Limits,
+) -> (Queue, tokio::task::JoinHandle<()>) {
+    let (queue, jobs, waiting) = Queue::new(limits.events_max, limits.bytes_max);
+    let units = Cache::builder().max_capacity(UNITS_CACHED).time_to_live(UNITS_CACHED_FOR).build();
+    let writer = Writer { store, live, metrics, clock, units, waiting, batch_max: limits.batch_max };
+    (queue, tokio::spawn(writer.run(jobs)))
+}
+
+struct Writer {
+    store: Store,
+    live: Arc<Live>,
+    metrics: Metrics,
+    clock: SharedClock,
+    units: Cache<Unit, Arc<Vec<ExposureRow>>>,
+    waiting: Arc<Waiting>,
+    batch_max: usize,
+}
+
+/// Rows of some calls, and which event each belongs to.
+#[derive(Default)]
+struct Gathered {
+    batch: EventBatch,
+    exposure_events: Vec<usize>,
+    step_events: Vec<usize>,
+    measured: Vec<Option<(String, Arm)>>,
+    events: usize,
+}
+
+impl Gathered {
+    fn of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Self {
+        let mut gathered = Self::default();
+        for rows in jobs.into_iter().flat_map(|job| &job.events) {
+            match rows {
+                Rows::Exposure(row) => {
+                    gathered.batch.exposures.push(row.clone());
+                    gathered.exposure_events.push(gathered.events);
+                }
+                Rows::Steps(rows) => {
+                    gathered.batch.steps.extend(rows.iter().map(|step| step.row.clone()));
+                    gathered.measured.extend(rows.iter().map(|step| step.measured.clone()));
+                    gathered.step_events.extend(rows.iter().map(|_| gathered.events));
+                }
+            }
+            gathered.events += 1;
+        }
+        gathered
+    }
+}
+
+impl Writer {
+    async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        while let Some(first) = jobs.recv().await {
+            let mut count = first.events.len();
+            let mut taken = vec![first];
+            while count < self.batch_max {
+                let Ok(job) = jobs.try_recv() else { break };
+                count += job.events.len();
+                taken.push(job);
+            }
+            let bytes = taken.iter().map(|job| job.bytes).sum();
+            self.write(taken).await;
+            let left = self.waiting.events.fetch_sub(count, Ordering::AcqRel) - count;
+            self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.metrics.event_queue.with_label_values(&[] as &[&str]).set(i64::try_from(left).unwrap_or(i64::MAX));
+        }
+    }
+
+    async fn write(&self, jobs: Vec<Job>) {
+        match self.commit(&jobs).await {
+            Ok((fates, added)) => {
+                let mut fates = fates.into_iter();
+                for job in jobs {
+                    let own = fates.by_ref().take(job.events.len()).collect();
+                    // A caller that went away has its events stored all the same.
+                    drop(job.answer.send(Ok(own)));
+                }
+                self.attribute(added).await;
+            }
+            // What the database refuses as such must not cost the other calls of the batch their events.
+            Err(StoreError::Statement(_) | StoreError::Corrupt { .. }) if jobs.len() > 1 => {
+                for job in jobs {
+                    Box::pin(self.write(vec![job])).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "events could not be stored; their senders were told");
+                let error = Arc::new(error);
+                for job in jobs {
+                    drop(job.answer.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// Stores the events of `jobs`; what became of each, and the metric steps that were added.
+    async fn commit(&self, jobs: &[Job]) -> Result<(Vec<Fate>, Vec<StepRow>), StoreError> {
+        let gathered = Gathered::of(jobs);
+        let began = self.clock.monotonic_ns();
+        let outcome = self.store.append_events(&gathered.batch).await?;
+        let took = std::time::Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
+        self.metrics.event_commit.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
+        let mut fates = vec![Fate::Duplicate; gathered.events];
+        let mut accept = |event: Option<&usize>| {
+            if let Some(fate) = event.and_then(|event| fates.get_mut(*event)) {
+                *fate = Fate::Accepted;
+            }
+        };
+        let exposures = gathered.batch.exposures.iter().zip(&outcome.exposures).enumerate();
+        for (at, (row, outcome)) in exposures {
+            if *outcome != ExposureOutcome::Duplicate {
+                accept(gathered.exposure_events.get(at));
+                self.units.invalidate(&(row.environment, row.unit_attribute.clone(), row.unit.clone()));
+            }
+            if *outcome == ExposureOutcome::Added {
+                self.count_exposure(row);
+            }
+        }
+        let mut metric_steps = Vec::new();
+        for (at, (row, outcome)) in gathered.batch.steps.iter().zip(&outcome.steps).enumerate() {
+            let StepOutcome::Added { variant, arm, .. } = outcome else { continue };
+            accept(gathered.step_events.get(at));
+            match row.flag {
+                Some(flag) => {
+                    let of_token = gathered.measured.get(at).and_then(Option::as_ref).map(|(v, arm)| (v.as_str(), *arm));
+                    let found = variant.as_deref().zip(arm.and_then(Arm::from_number));
+                    if let Some((variant, arm)) = of_token.or(found) {
+                        self.count_step(row, flag, variant, arm);
+                    }
+                }
+                None => metric_steps.push(row.clone()),
+            }
+        }
+        Ok((fates, metric_steps))
+    }
+
+    fn published(&self, environment: i64) -> Option<Arc<Published>> {
+        self.live.by_number(environment)?.published()
+    }
+
+    fn count_exposure(&self, row: &ExposureRow) {
+        let Some(published) = self.published(row.environment) else { return };
+        if let (Some(flag), Some(arm)) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm)) {
+            let environment = published.snapshot.environment().as_str();
+            let labels = [environment, flag.key.as_str(), &row.variant, arm.as_str()];
+            self.metrics.exposures.with_label_values(&labels).inc();
+        }
+    }
+
+    fn count_step(&self, row: &StepRow, flag: i64, variant: &str, arm: Arm) {
+        let Some(published) = self.published(row.environment) else { return };
+        let Some(flag) = published.snapshot.find_number(flag) else { return };
+        let environment = published.snapshot.environment().as_str();
+        let labels = [environment, flag.key.as_str(), variant, arm.as_str(), row.step.as_str()];
+        self.metrics.steps.with_label_values(&labels).inc();
+        if let (Some(value), Some(currency)) = (row.value, row.currency.as_deref()) {
+            let [environment, flag, variant, arm, step] = labels;
+            let counter = self.metrics.step_value.with_label_values(&[environment, flag, variant, arm, step, currency]);
+            counter.inc_by(u64::try_from(value).unwrap_or_default());
+        }
+    }
+
+    /// Counts metric steps once a flag, with variant and arm of the unit's latest exposure before them within the window.
+    async fn attribute(&self, steps: Vec<StepRow>) {
+        if steps.is_empty() {
+            return;
+        }
+        let exposures = match self.exposures_of(&steps).await {
+            Ok(exposures) => exposures,
+            Err(error) => {
+                tracing::warn!(%error, "metric steps are stored, but could not be counted for Prometheus");
+                return;
+            }
+        };
+        for step in &steps {
+            let Some(published) = self.published(step.environment) else { continue };
+            let Some(used) = published.snapshot.step(&step.step) else { continue };
+            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
+            let Some(exposures) = exposures.get(&key) else { continue };
+            for flag in used.flags.iter().filter_map(|index| published.snapshot.flag(*index)) {
+                if let Some(exposure) = latest_before(exposures, flag, step)
+                    && let Some(arm) = Arm::from_number(exposure.arm)
+                {
+                    self.count_step(step, flag.number, &exposure.variant, arm);
+                }
+            }
+        }
+    }
+
+    /// The exposures of the steps' units: from the cache, the rest by one query an environment.
+    async fn exposures_of(&self, steps: &[StepRow]) -> Result<Map<Unit, Arc<Vec<ExposureRow>>>, StoreError> {
+        let (hits, misses) = ("exposures_of_unit", "exposures_of_unit");
+        let mut found = Map::default();
+        let mut missing: Map<i64, Set<(String, String)>> = Map::default();
+        for step in steps {
+            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
+            if let Some(exposures) = self.units.get(&key) {
+                self.metrics.cache_hits.with_label_values(&[hits]).inc();
+                found.insert(key, exposures);
+            } else {
+                self.metrics.cache_misses.with_label_values(&[misses]).inc();
+                missing.entry(key.0).or_default().insert((key.1, key.2));
+            }
+        }
+        for (environment, units) in missing {
+            let asked: Vec<(&str, &str)> = units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
+            let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
+            for row in self.store.unit_exposures(environment, &asked).await? {
+                rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
+            }
+            for unit in units {
+                let exposures = Arc::new(rows.remove(&unit).unwrap_or_default());
+                let key = (environment, unit.0, unit.1);
+                self.units.insert(key.clone(), exposures.clone());
+                found.insert(key, exposures);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The unit's latest exposure to `flag` that `step` counts for.
+fn latest_before<'e>(exposures: &'e [ExposureRow], flag: &CompiledFlag, step: &StepRow) -> Option<&'e ExposureRow> {
+    let document = flag.document.as_ref()?;
+    let window_ms = document.window_hours(document.metric(&step.step)?) * HOUR_MS;
+    let inside = |row: &&ExposureRow| row.flag == flag.number && row.at <= step.at && step.at < row.at + window_ms;
+    exposures.iter().filter(inside).max_by_key(|row| row.at)
+}

@@ -1,0 +1,111 @@
+//! Who asks over HTTP: parse, authorise, call one function, answer.
+
+pub mod access;
+pub mod body;
+pub mod decisions;
+pub mod events;
+pub mod limits;
+pub mod manage;
+pub mod ofrep;
+pub mod ops;
+pub mod problem;
+pub mod request;
+pub mod server;
+pub mod service;
+pub mod write;
+
+use actix_web::http::{Method, header};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route};
+
+use access::{Guarded, Open};
+use body::Upload;
+use problem::{Code, Problem};
+
+/// All routes in one list. The hot ones are fixed prefixes and stand first: the server tries them in order,
+/// and each pattern with a `{...}` before them would cost every decision a regex.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::scope(server::OFREP_PREFIX).default_service(guarded(ofrep::evaluate)))
+        .service(resource("/v1/decisions").route(post(decisions::decide)).allow(&["POST"]))
+        .service(resource("/v1/events").route(post(events::append)).allow(&["POST"]))
+        .service(resource("/v1/tokens/verify").route(post(events::verify)).allow(&["POST"]))
+        .service(resource("/healthz").route(get(ops::healthz)).allow(&["GET"]))
+        .service(resource("/readyz").route(get(ops::readyz)).allow(&["GET"]))
+        .service(resource("/metrics").route(get(ops::metrics)).allow(&["GET"]))
+        .service(resource("/").route(get(ops::index)).allow(&["GET"]))
+        .configure(manage::routes)
+        .default_service(guarded(nothing));
+}
+
+/// Turns a handler into a route. Its first argument must say who may call it.
+fn guarded<F, Args>(handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + Guarded + 'static,
+    F::Output: Responder + 'static,
+{
+    web::route().to(handler)
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident)*) => {$(
+        fn $name<F, Args>(handler: F) -> Route
+        where
+            F: Handler<Args>,
+            Args: FromRequest + Guarded + 'static,
+            F::Output: Responder + 'static,
+        {
+            guarded(handler).method(Method::$method)
+        }
+    )*};
+}
+
+methods! { get GET post POST put PUT delete DELETE }
+
+fn resource(path: &str) -> Resource {
+    web::resource(path)
+}
+
+/// Answers every other method with 405 and the list of those that are there.
+trait Allow {
+    fn allow(self, methods: &'static [&'static str]) -> Resource;
+}
+
+impl Allow for Resource {
+    fn allow(self, methods: &'static [&'static str]) -> Resource {
+        self.default_service(guarded(move |_: Open, upload: Upload| async move {
+            Err::<&str, _>(upload.refuse(method_not_allowed(methods)).await)
+        }))
+    }
+}
+
+/// The problem of a method that a path does not take.
+fn method_not_allowed(methods: &[&str]) -> Problem {
+    let allowed = methods.join(", ");
+    Problem::new(Code::MethodNotAllowed, format!("this path takes {allowed}")).header(header::ALLOW, allowed)
+}
+
+fn not_ready() -> Problem {
+    Problem::new(Code::NotReady, "no snapshot serves yet")
+}
+
+fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this path")
+}
+
+async fn nothing(_: Open, upload: Upload) -> Result<&'static str, Problem> {
+    Err(upload.refuse(nothing_here()).await)
+}
+
+/// A key of the request as an answer may repeat it.
+fn shown(key: &str) -> &str {
+    key.get(..key.floor_char_boundary(crate::engine::key::KEY_BYTES_MAX)).unwrap_or_default()
+}
+
+/// Requests are not inflated: a bomb costs its sender nothing and the server everything.
+fn refuse_encoding(req: &HttpRequest) -> Option<Problem> {
+    let encoding = req.headers().get(header::CONTENT_ENCODING)?;
+    let plain = encoding.to_str().is_ok_and(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
+    (!plain).then(|| Problem::new(Code::UnsupportedMediaType, "bodies are not inflated: send it without Content-Encoding"))
+}

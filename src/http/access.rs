@@ -1,0 +1,189 @@
+//! Rights in a handler's signature: [`Access`] alone yields the caller and the environment. Routes take only
+//! handlers whose first argument is one of these (see [`Guarded`]), so none can be forgotten.
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+
+use super::body::drained;
+use super::limits::RateState;
+use super::problem::{Code, Problem};
+use super::service::Service;
+use crate::access::{Actor, Right};
+use crate::live::Environment;
+
+/// Names the environment for keys of all environments, on calls without one in the path.
+const ENVIRONMENT_HEADER: &str = "huidu-environment";
+
+/// A caller with the right `R` in one environment: the path's, or else the key's.
+pub struct Access<R> {
+    /// Who calls.
+    pub actor: Arc<Actor>,
+    /// Where.
+    pub environment: Arc<Environment>,
+    right: PhantomData<R>,
+}
+
+/// A caller with the right `R`, on a call that belongs to no environment.
+pub struct GlobalAccess<R> {
+    /// Who calls.
+    pub actor: Arc<Actor>,
+    right: PhantomData<R>,
+}
+
+/// A call that needs no key.
+pub struct Open;
+
+type Extracted<T> = Either<Ready<Result<T, Problem>>, LocalBoxFuture<'static, Result<T, Problem>>>;
+
+/// A refusal drains the body: the extractor of the body comes later in the handler's arguments.
+fn extracted<T: 'static>(outcome: Result<T, Problem>, payload: &mut Payload) -> Extracted<T> {
+    match outcome {
+        Ok(value) => Either::Left(ready(Ok(value))),
+        Err(problem) => {
+            let payload = payload.take();
+            Either::Right(async move { Err(drained(problem, payload).await) }.boxed_local())
+        }
+    }
+}
+
+impl<R: Right> FromRequest for Access<R> {
+    type Error = Problem;
+    type Future = Extracted<Self>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        extracted(access(req), payload)
+    }
+}
+
+impl<R: Right> FromRequest for GlobalAccess<R> {
+    type Error = Problem;
+    type Future = Extracted<Self>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let outcome = service_of(req).and_then(|service| {
+            let actor = authorise::<R>(req, service)?;
+            Ok(Self { actor, right: PhantomData })
+        });
+        extracted(outcome, payload)
+    }
+}
+
+impl FromRequest for Open {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(_req: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self))
+    }
+}
+
+fn service_of(req: &HttpRequest) -> Result<&Data<Service>, Problem> {
+    req.app_data::<Data<Service>>().ok_or_else(|| Problem::new(Code::Internal, "the service is not set up"))
+}
+
+fn access<R: Right>(req: &HttpRequest) -> Result<Access<R>, Problem> {
+    let service = service_of(req)?;
+    let actor = authorise::<R>(req, service)?;
+    let environment = environment_of(req, service, &actor)?;
+    Ok(Access { actor, environment, right: PhantomData })
+}
+
+fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
+    let actor = authenticate(req, service)?;
+    if !R::allows(actor.role) {
+        return Err(Problem::new(Code::Forbidden, format!("a {} key may not do this", actor.role)));
+    }
+    if !req.method().is_safe() && !R::allows(crate::access::Role::Client) && !R::allows(crate::access::Role::Server) {
+        let state = service.limits.write(&actor.id)?;
+        req.extensions_mut().insert::<RateState>(state);
+    }
+    Ok(actor)
+}
+
+/// The holder of the request's key. `Authorization: Bearer` comes before `X-API-Key`.
+fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
+    let headers = req.headers();
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let key = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
+    let Some(key) = key else {
+        return Err(Problem::new(Code::Unauthorized, "a key is needed, as `Authorization: Bearer` or `X-API-Key`"));
+    };
+    if let Some(actor) = service.keys.find(key, || service.clock.now_ms()) {
+        return Ok(actor);
+    }
+    service.metrics.auth_failures.with_label_values(&[] as &[&str]).inc();
+    service.limits.failed_authentication(address(req, service))?;
+    Err(Problem::new(Code::Unauthorized, "the key is not known"))
+}
+
+/// Whom failures count for: the peer, or, behind a trusted proxy, the last address that no trusted one added.
+fn address(req: &HttpRequest, service: &Service) -> Option<IpAddr> {
+    let peer = req.peer_addr()?.ip();
+    let trusted = |address: IpAddr| service.settings.trusted_proxies.iter().any(|network| network.contains(address));
+    if !trusted(peer) {
+        return Some(peer);
+    }
+    let forwarded = req.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let addresses: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
+    Some(addresses.into_iter().rev().find(|address| !trusted(*address)).unwrap_or(peer))
+}
+
+fn environment_of(req: &HttpRequest, service: &Service, actor: &Actor) -> Result<Arc<Environment>, Problem> {
+    let named = match req.match_info().get("environment") {
+        Some(named) => Some(named),
+        None => req.headers().get(ENVIRONMENT_HEADER).map(|value| value.to_str().unwrap_or_default()),
+    };
+    let Some(named) = named else {
+        let own = match actor.environment {
+            Some(number) => service.live.by_number(number),
+            None => service.live.environment(service.settings.default_environment.as_str()),
+        };
+        return own.ok_or_else(|| Problem::new(Code::NotReady, "the environment is not loaded yet"));
+    };
+    let found = service.live.environment(named);
+    match (actor.environment, found) {
+        (None, Some(found)) => Ok(found),
+        (Some(own), Some(found)) if found.number == own => Ok(found),
+        (Some(_), _) => Err(Problem::new(Code::Forbidden, "the key belongs to another environment")),
+        (None, None) => Err(Problem::new(Code::NotFound, "there is no such environment")),
+    }
+}
+
+/// Arguments of a handler whose first one says who may call it.
+pub trait Guarded {}
+
+impl<R> Guarded for (Access<R>,) {}
+impl<R> Guarded for (GlobalAccess<R>,) {}
+impl Guarded for (Open,) {}
+
+macro_rules! guarded {
+    ($($rest:ident),+) => {
+        impl<R, $($rest),+> Guarded for (Access<R>, $($rest),+) {}
+        impl<R, $($rest),+> Guarded for (GlobalAccess<R>, $($rest),+) {}
+        impl<$($rest),+> Guarded for (Open, $($rest),+) {}
+    };
+}
+
+guarded!(A);
+guarded!(A, B);
+guarded!(A, B, C);
+guarded!(A, B, C, D);
+
+/// The caller, where a setting decides whether one is needed: no other handler may ask for rights by itself.
+///
+/// # Errors
+/// As of [`GlobalAccess`].
+pub(super) fn require<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
+    authorise::<R>(req, service)
+}

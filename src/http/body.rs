@@ -1,0 +1,153 @@
+//! Bodies: read raw, within a size and a time, never inflated.
+
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{FromRequest, HttpRequest, error::PayloadError};
+use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::timeout;
+
+use super::problem::{Code, Problem};
+
+/// Longest silence inside a body.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Longest time that a whole body may take.
+const BODY_MAX: Duration = Duration::from_secs(30);
+/// What is read of a body that is refused anyway, so that its connection lives on.
+const DRAINED_BYTES_MAX: usize = 256 << 10;
+/// Longest time spent on that.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A JSON body of at most `LIMIT` bytes, unread.
+pub struct JsonBody<const LIMIT: usize>(pub Bytes);
+
+impl<const LIMIT: usize> FromRequest for JsonBody<LIMIT> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let refusal = refuse_type(req, &["application/json"]).err();
+        let (announced, payload) = (announced_bytes(req), payload.take());
+        async move {
+            match refusal {
+                Some(problem) => Err(drained(problem, payload).await),
+                None => read(payload, LIMIT, announced).await.map(Self),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// A body that is read chunk by chunk.
+pub struct Upload {
+    payload: Payload,
+}
+
+impl FromRequest for Upload {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(_req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        std::future::ready(Ok(Self { payload: payload.take() }))
+    }
+}
+
+impl Upload {
+    /// The next chunk; `None` at the end.
+    ///
+    /// # Errors
+    /// `body_timeout` after ten silent seconds, `body_incomplete` if the sender went away.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        match next(&mut self.payload).await? {
+            Some(Ok(bytes)) => Ok(Some(bytes)),
+            Some(Err(error)) => Err(broken(&error)),
+            None => Ok(None),
+        }
+    }
+
+    /// Refuses the upload, and reads the rest of a small one.
+    pub async fn refuse(self, problem: Problem) -> Problem {
+        drained(problem, self.payload).await
+    }
+}
+
+/// `Content-Length`, if there is one.
+fn announced_bytes(req: &HttpRequest) -> Option<usize> {
+    req.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The media type of the request must be one of `allowed`; none at all is taken, since simple clients send none.
+///
+/// # Errors
+/// `unsupported_media_type`.
+pub fn refuse_type(req: &HttpRequest, allowed: &[&str]) -> Result<(), Problem> {
+    let Some(value) = req.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+    let media = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if allowed.iter().any(|allowed| media.eq_ignore_ascii_case(allowed)) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType, format!("the body is {} here", allowed.join(" or "))))
+}
+
+async fn next(payload: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Problem> {
+    // A small body lies in the buffer already: no timer is needed for it.
+    if let Some(chunk) = payload.next().now_or_never() {
+        return Ok(chunk);
+    }
+    timeout(SILENCE_MAX, payload.next())
+        .await
+        .map_err(|_| Problem::new(Code::BodyTimeout, "the body stopped coming for 10 seconds").closing())
+}
+
+fn broken(error: &PayloadError) -> Problem {
+    Problem::new(Code::BodyIncomplete, format!("the body cannot be read: {error}")).closing()
+}
+
+async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body has at most {limit} bytes here"));
+    if announced.is_some_and(|announced| announced > limit) {
+        return Err(drained(too_large(), payload).await);
+    }
+    let Some(first) = next(&mut payload).await? else { return Ok(Bytes::new()) };
+    let first = first.map_err(|error| broken(&error))?;
+    if announced == Some(first.len()) {
+        return Ok(first);
+    }
+    let rest = async {
+        let mut body = BytesMut::from(&*first);
+        while let Some(chunk) = next(&mut payload).await? {
+            let chunk = chunk.map_err(|error| broken(&error))?;
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let read = timeout(BODY_MAX, rest)
+        .await
+        .map_err(|_| Problem::new(Code::BodyTimeout, "the body took over 30 seconds").closing())?;
+    match read {
+        Err(problem) if problem.code == Code::BodyTooLarge => Err(drained(problem, payload).await),
+        read => read.and_then(|body| if body.len() > limit { Err(too_large()) } else { Ok(body) }),
+    }
+}
+
+/// Reads what is left of a small body before its refusal: otherwise the server closes the connection, which
+/// costs the client far more than the refusal. A large one closes it.
+pub async fn drained(problem: Problem, mut payload: Payload) -> Problem {
+    let drain = async {
+        let mut left = DRAINED_BYTES_MAX;
+        while let Some(Ok(chunk)) = payload.next().await {
+            left = left.checked_sub(chunk.len())?;
+        }
+        Some(())
+    };
+    match timeout(DRAIN_MAX, drain).await {
+        Ok(Some(())) => problem,
+        Ok(None) | Err(_) => problem.closing(),
+    }
+}

@@ -1,0 +1,115 @@
+//! `POST /v1/decisions`: the entries of one placement for one shopper and order.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+
+use super::access::Access;
+use super::body::JsonBody;
+use super::ofrep::{BODY_BYTES_MAX, refuse_context};
+use super::problem::Problem;
+use super::service::Service;
+use super::write::{json, push_number, push_text};
+use crate::access::role::Decide;
+use crate::decide;
+use crate::engine::context::{Context, parse_decision};
+use crate::engine::decision::{Arm, Decision, Eligibility};
+
+/// Lists every entry of the placement, invisible ones included.
+pub async fn decide(
+    access: Access<Decide>,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let published = access.environment.published().ok_or_else(super::not_ready)?;
+    let snapshot = &published.snapshot;
+    let parsed = parse_decision(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let placement = parsed.placement.as_deref().unwrap_or_default();
+    let day = service.clock.today();
+    let mut out = Vec::with_capacity(1_024);
+    out.extend_from_slice(b"{\"environment\":");
+    push_text(&mut out, snapshot.environment().as_str());
+    out.extend_from_slice(b",\"snapshot\":");
+    push_number(&mut out, snapshot.number());
+    out.extend_from_slice(b",\"entries\":[");
+    for (at, flag) in snapshot.entries(placement).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let decision = decide::one(&published, flag, &parsed.context);
+        write_entry(&decision, &parsed.context, access.actor.role.sees_rules(), &mut out);
+        let before = out.len();
+        out.extend_from_slice(b",\"exposure_token\":\"");
+        if decide::seal(snapshot, &decision, &parsed.context, &service.tokens, day, &mut out) {
+            out.push(b'"');
+        } else {
+            out.truncate(before);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(json(StatusCode::OK, out))
+}
+
+/// Writes an entry without its token and its closing brace.
+fn write_entry(decision: &Decision<'_>, context: &Context<'_>, with_rule: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"flag\":\"");
+    out.extend_from_slice(decision.flag.key.as_str().as_bytes());
+    match (decision.result, decision.variant()) {
+        (Ok(served), Some(variant)) => {
+            out.extend_from_slice(if decision.is_visible() { b"\",\"visible\":true" } else { b"\",\"visible\":false" });
+            out.extend_from_slice(b",\"variant\":\"");
+            out.extend_from_slice(variant.key.as_str().as_bytes());
+            out.extend_from_slice(b"\",\"value\":");
+            out.extend_from_slice(variant.json.as_bytes());
+            out.extend_from_slice(b",\"reason\":\"");
+            out.extend_from_slice(served.reason.as_str().as_bytes());
+            out.push(b'"');
+            if with_rule {
+                write_rule(decision, served.arm, out);
+            }
+        }
+        (Err(error), _) => {
+            out.extend_from_slice(b"\",\"visible\":false,\"reason\":\"ERROR\",\"code\":\"");
+            out.extend_from_slice(error.code().as_bytes());
+            out.push(b'"');
+        }
+        (Ok(_), None) => {
+            out.extend_from_slice(b"\",\"visible\":false,\"reason\":\"ERROR\",\"code\":\"flag_unreadable\"");
+        }
+    }
+    if let Some(eligibility) = &decision.goods {
+        write_goods(eligibility, context, out);
+    }
+}
+
+fn write_rule(decision: &Decision<'_>, arm: Option<Arm>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"rule\":");
+    match decision.rule() {
+        Some(rule) => push_text(out, rule.id.as_str()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"arm\":");
+    match arm {
+        Some(arm) => push_text(out, arm.as_str()),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn write_goods(eligibility: &Eligibility, context: &Context<'_>, out: &mut Vec<u8>) {
+    let goods = context.goods().unwrap_or_default();
+    let list = |wanted: bool, out: &mut Vec<u8>| {
+        let mut first = true;
+        for (_, item) in goods.iter().enumerate().filter(|(at, _)| eligibility.is_eligible(*at) == wanted) {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            push_text(out, item.id());
+        }
+    };
+    out.extend_from_slice(b",\"goods\":{\"eligible\":[");
+    list(true, out);
+    out.extend_from_slice(b"],\"ineligible\":[");
+    list(false, out);
+    out.extend_from_slice(b"]}");
+}

@@ -1,0 +1,142 @@
+//! Calls of product managers and administrators.
+
+mod audiences;
+mod audit;
+mod flags;
+mod keys;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Bytes, ServiceConfig};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::problem::{Code, Problem};
+use super::{Allow as _, get, post, put, resource};
+use crate::engine::json::{JsonFault, JsonFaultKind, parse};
+use crate::manage::{ManageError, Page};
+use crate::store::StoreError;
+
+/// Bytes of a document.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Routes below `/v1/environments` and `/v1/keys`; all of them after the hot ones.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    const FLAGS: &str = "/v1/environments/{environment}/flags";
+    const AUDIENCES: &str = "/v1/environments/{environment}/audiences";
+    let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
+    config
+        .service(resource("/v1/environments").route(get(keys::environments)).allow(&["GET"]))
+        .service(resource("/v1/keys").route(get(keys::list)).route(post(keys::create)).allow(&["GET", "POST"]))
+        .service(resource("/v1/keys/{id}").route(super::delete(keys::revoke)).allow(&["DELETE"]))
+        .service(resource("/v1/audit").route(get(audit::global)).allow(&["GET"]))
+        .service(resource(FLAGS).route(get(flags::list)).allow(&["GET"]))
+        .service(flag("").route(get(flags::read)).route(put(flags::replace)).allow(&["GET", "PUT"]))
+        .service(flag("/rollout").route(post(flags::roll_out)).allow(&["POST"]))
+        .service(flag("/kill").route(post(flags::kill)).allow(&["POST"]))
+        .service(flag("/restore").route(post(flags::restore)).allow(&["POST"]))
+        .service(flag("/archive").route(post(flags::archive)).allow(&["POST"]))
+        .service(flag("/rollback").route(post(flags::roll_back)).allow(&["POST"]))
+        .service(flag("/explain").route(post(flags::explain)).allow(&["POST"]))
+        .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
+        .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
+        .service(resource(AUDIENCES).route(get(audiences::list)).allow(&["GET"]))
+        .service(
+            resource(&format!("{AUDIENCES}/{{key}}"))
+                .route(get(audiences::read))
+                .route(put(audiences::replace))
+                .allow(&["GET", "PUT"]),
+        )
+        .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]));
+}
+
+impl From<ManageError> for Problem {
+    fn from(error: ManageError) -> Self {
+        let code = match &error {
+            ManageError::Invalid(faults) => return Self::faults(faults),
+            ManageError::Store(error) => return Self::from_store(error),
+            ManageError::Live(error) => {
+                tracing::error!(%error, "a change is stored, but not yet served here");
+                return Self::new(Code::DatabaseUnavailable, "the change is stored, but could not be loaded yet");
+            }
+            ManageError::Random(_) => Code::Internal,
+            ManageError::NotFound(_) => Code::NotFound,
+            ManageError::FlagExists(_) => Code::FlagExists,
+            ManageError::AudienceExists(_) => Code::AudienceExists,
+            ManageError::Conflict { .. } => Code::VersionConflict,
+            ManageError::FlagInUse(flags) => return Self::new(Code::FlagInUse, error.to_string()).with("flags", json!(flags)),
+            ManageError::AudienceInvalid(_) => Code::AudienceInvalid,
+            ManageError::AudienceTooLarge(_) => Code::AudienceTooLarge,
+            ManageError::Quota(_) => Code::QuotaReached,
+            ManageError::KeyInvalid(_) => Code::KeyInvalid,
+            ManageError::Forbidden(_) => Code::Forbidden,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl Problem {
+    /// A failure of the database: waiting may help, unless a statement was wrong.
+    fn from_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotFound => return Self::new(Code::NotFound, "there is nothing of that name"),
+            StoreError::Conflict { current, sent } => {
+                return Self::new(Code::VersionConflict, format!("it is at version {current}, you sent {sent}"));
+            }
+            StoreError::Exists => return Self::new(Code::StateConflict, "it exists already"),
+            _ => {}
+        }
+        tracing::error!(%error, code = error.code(), "the database failed");
+        match error {
+            StoreError::Statement(_) | StoreError::NotLocked | StoreError::Corrupt { .. } => {
+                Self::new(Code::Internal, "the database refused; the log says why")
+            }
+            _ => Self::new(Code::DatabaseUnavailable, "the database does not answer; nothing was changed, or it cannot be known"),
+        }
+    }
+}
+
+fn refuse_json(fault: &JsonFault) -> Problem {
+    let code = match fault.kind {
+        JsonFaultKind::Syntax => Code::JsonInvalid,
+        JsonFaultKind::TooDeep => Code::JsonTooDeep,
+        JsonFaultKind::DuplicateKey => Code::JsonDuplicateKey,
+    };
+    Problem::new(code, fault.detail.clone())
+        .with("line", fault.line.into())
+        .with("column", fault.column.into())
+        .with("pointer", fault.pointer.as_str().into())
+}
+
+/// JSON that will be stored: strict.
+fn strict(body: &Bytes) -> Result<Value, Problem> {
+    parse(body).map_err(|fault| refuse_json(&fault))
+}
+
+/// A small body of known fields; an empty one is `{}`.
+fn typed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let value = if body.is_empty() { json!({}) } else { strict(body)? };
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let detail = error.into_inner().to_string();
+        Problem::new(Code::BodyInvalid, if path == "." { detail } else { format!("`{path}`: {detail}") })
+    })
+}
+
+/// An answer with a version as its entity tag.
+fn tagged(status: StatusCode, version: i64) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((header::ETAG, format!("\"{version}\"")));
+    answer
+}
+
+/// A page as JSON.
+fn page_json<T>(page: &Page<T>, item: impl Fn(&T) -> Value) -> HttpResponse {
+    let items: Vec<Value> = page.items.iter().map(item).collect();
+    HttpResponse::Ok().json(json!({"items": items, "next_cursor": page.next_cursor}))
+}
+
+/// JSON that the database holds as text.
+fn stored_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}

@@ -1,0 +1,249 @@
+//! Flags over HTTP.
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{BODY_BYTES_MAX, page_json, stored_json, strict, tagged, typed};
+use crate::access::role::{Edit, Observe, Read};
+use crate::clock::rfc3339;
+use crate::decide;
+use crate::engine::compile::CompiledFlag;
+use crate::engine::context::parse_ofrep;
+use crate::engine::evaluate::evaluate;
+use crate::engine::explain::Recorder;
+use crate::engine::key::FlagKey;
+use crate::engine::membership::NothingFetched;
+use crate::http::access::Access;
+use crate::http::body::JsonBody;
+use crate::http::ofrep::refuse_context;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::{Query, caller, if_match, named, number, precondition};
+use crate::http::service::Service;
+use crate::manage::flags::{Changed, RolloutChange, StateChange};
+use crate::manage::{Page, Precondition};
+use crate::store::VersionRow;
+
+/// A flag as it is read and answered.
+fn flag_json(flag: &CompiledFlag) -> Value {
+    json!({
+        "flag": stored_json(&flag.json),
+        "version": flag.version,
+        "state": flag.state.as_str(),
+        "expired": flag.expired,
+        "stage": flag.stage,
+        "updated_at": rfc3339(flag.updated_at),
+        "updated_by": &*flag.updated_by,
+        "unreadable": flag.broken.as_deref(),
+    })
+}
+
+fn answer(changed: &Changed) -> Result<HttpResponse, Problem> {
+    let flag = changed.flag().ok_or_else(|| Problem::new(Code::Internal, "the flag is stored, but not served"))?;
+    let mut body = flag_json(flag);
+    if let (Value::Object(body), false) = (&mut body, changed.warnings.is_empty()) {
+        body.insert("warnings".into(), json!(changed.warnings));
+    }
+    Ok(tagged(if changed.created { StatusCode::CREATED } else { StatusCode::OK }, flag.version).json(body))
+}
+
+/// `GET .../flags`
+pub(super) async fn list(access: Access<Read>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::read(&req, &["limit", "cursor", "state"])?;
+    let (limit, after) = (query.limit()?, query.text("cursor").unwrap_or_default());
+    let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
+    let wanted = |flag: &&std::sync::Arc<CompiledFlag>| {
+        flag.key.as_str() > after && query.text("state").is_none_or(|state| flag.state.as_str() == state)
+    };
+    let mut items: Vec<_> = published.snapshot.sorted().filter(wanted).take(limit + 1).cloned().collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|flag| flag.key.to_string());
+    Ok(page_json(&Page { items, next_cursor }, |flag| flag_json(flag)))
+}
+
+/// `GET .../flags/{key}`
+pub(super) async fn read(access: Access<Read>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
+    let flag = published.snapshot.find(key.as_str()).ok_or_else(no_flag)?;
+    Ok(tagged(StatusCode::OK, flag.version).json(flag_json(flag)))
+}
+
+fn no_flag() -> Problem {
+    Problem::new(Code::NotFound, "there is no such flag")
+}
+
+/// `PUT .../flags/{key}`: 428 without a precondition, 412 when someone else was first.
+pub(super) async fn replace(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let precondition = precondition(&req)?;
+    let caller = caller(&req, &access.actor, None)?;
+    let document = strict(&body.0)?;
+    answer(&service.manage.put_flag(&caller, &access.environment, &key, document, &precondition).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RolloutBody {
+    rule: Option<String>,
+    percent: Value,
+    control: Option<Value>,
+    reason: Option<String>,
+}
+
+/// `POST .../flags/{key}/rollout`
+pub(super) async fn roll_out(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let precondition = if_match(&req)?;
+    let RolloutBody { rule, percent, control, reason } = typed(&body.0)?;
+    let caller = caller(&req, &access.actor, reason)?;
+    let rollout = RolloutChange { rule, percent, control };
+    answer(&service.manage.roll_out(&caller, &access.environment, &key, rollout, &precondition).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonBody {
+    reason: Option<String>,
+}
+
+/// `POST .../flags/{key}/kill`: whatever the version.
+pub(super) async fn kill(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    move_state(&access, &req, &body, &service, StateChange::Kill, Precondition::Any).await
+}
+
+/// `POST .../flags/{key}/restore`
+pub(super) async fn restore(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let precondition = if_match(&req)?;
+    move_state(&access, &req, &body, &service, StateChange::Restore, precondition).await
+}
+
+/// `POST .../flags/{key}/archive`
+pub(super) async fn archive(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let precondition = if_match(&req)?;
+    move_state(&access, &req, &body, &service, StateChange::Archive, precondition).await
+}
+
+async fn move_state(
+    access: &Access<Edit>,
+    req: &HttpRequest,
+    body: &JsonBody<BODY_BYTES_MAX>,
+    service: &Service,
+    wish: StateChange,
+    precondition: Precondition,
+) -> Result<HttpResponse, Problem> {
+    let key = named(req, "key", FlagKey::parse)?;
+    let ReasonBody { reason } = typed(&body.0)?;
+    let caller = caller(req, &access.actor, reason)?;
+    answer(&service.manage.move_state(&caller, &access.environment, &key, wish, &precondition).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackBody {
+    version: i64,
+    reason: Option<String>,
+}
+
+/// `POST .../flags/{key}/rollback`
+pub(super) async fn roll_back(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let precondition = if_match(&req)?;
+    let RollbackBody { version, reason } = typed(&body.0)?;
+    let caller = caller(&req, &access.actor, reason)?;
+    answer(&service.manage.roll_back(&caller, &access.environment, &key, version, &precondition).await?)
+}
+
+/// `POST .../flags/{key}/explain`: the decision for a context, and every step that led to it.
+pub(super) async fn explain(
+    access: Access<Observe>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
+    let snapshot = &published.snapshot;
+    let flag = snapshot.find(key.as_str()).ok_or_else(no_flag)?;
+    let parsed = parse_ofrep(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let mut recorder = Recorder::new(snapshot);
+    let decision = evaluate(snapshot, flag, &parsed.context, &NothingFetched, &mut recorder);
+    let measured = decide::exposure(snapshot, &decision, &parsed.context, 0).is_some();
+    let result = match decision.result {
+        Ok(served) => json!({
+            "variant": decision.variant().map(|variant| variant.key.as_str()),
+            "visible": decision.is_visible(),
+            "reason": served.reason.as_str(),
+            "rule": decision.rule().map(|rule| rule.id.as_str()),
+            "arm": served.arm.map(crate::engine::decision::Arm::as_str),
+            "measured": measured,
+        }),
+        Err(error) => json!({"visible": false, "reason": "ERROR", "code": error.code()}),
+    };
+    let version = flag.version;
+    let body = json!({"flag": flag.key, "version": version, "snapshot": snapshot.number(), "decision": result, "trace": recorder.steps()});
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn version_json(row: &VersionRow) -> Value {
+    json!({
+        "version": row.version,
+        "state": row.state,
+        "at": rfc3339(row.at),
+        "actor": row.actor,
+        "action": row.action,
+        "reason": row.reason,
+        "diff": row.diff.as_deref().map(stored_json),
+    })
+}
+
+/// `GET .../flags/{key}/versions`: newest first.
+pub(super) async fn versions(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let query = Query::read(&req, &["limit", "cursor"])?;
+    let page = service.manage.versions(&access.environment, &key, query.number("cursor")?, query.limit()?).await?;
+    Ok(page_json(&page, version_json))
+}
+
+/// `GET .../flags/{key}/versions/{version}`: with its document.
+pub(super) async fn version(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let row = service.manage.version(&access.environment, &key, number(&req, "version")?).await?;
+    let mut body = version_json(&row);
+    if let Value::Object(body) = &mut body {
+        body.insert("flag".into(), stored_json(&row.document));
+    }
+    Ok(HttpResponse::Ok().json(body))
+}

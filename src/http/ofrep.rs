@@ -1,0 +1,193 @@
+//! The OpenFeature Remote Evaluation Protocol: any OpenFeature client's provider speaks it.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::access::Access;
+use super::body::JsonBody;
+use super::problem::{Code, Problem};
+use super::service::Service;
+use super::write::{json, push_number, push_text};
+use crate::access::Actor;
+use crate::access::role::Decide;
+use crate::decide;
+use crate::engine::compile::CompiledFlag;
+use crate::engine::context::{Context, ContextError, parse_ofrep};
+use crate::engine::decision::{Decision, DecisionError};
+use crate::live::Published;
+
+/// Bytes of a decision's body.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// `POST /ofrep/v1/evaluate/flags` and `.../flags/{key}`. Registered as one prefix: a pattern of its own
+/// for the key would cost each decision a regex.
+pub async fn evaluate(
+    access: Access<Decide>,
+    req: HttpRequest,
+    body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    if req.method() != actix_web::http::Method::POST {
+        return Err(super::method_not_allowed(&["POST"]));
+    }
+    let published = access.environment.published().ok_or_else(super::not_ready)?;
+    match req.match_info().unprocessed() {
+        "" => bulk(&access, &req, &body.0, &published, &service),
+        path => match path.strip_prefix('/') {
+            Some(key) if !key.is_empty() => single(key, &access.actor, &body.0, &published, &service),
+            _ => Err(super::nothing_here()),
+        },
+    }
+}
+
+/// The problem of a body that is no context.
+pub(super) fn refuse_context(error: &ContextError) -> Problem {
+    let problem = Problem::new(Code::parse(error.code()), error.to_string());
+    match error {
+        ContextError::Json { line, column, .. } => {
+            problem.with("line", (*line).into()).with("column", (*column).into())
+        }
+        _ => problem,
+    }
+}
+
+fn single(
+    key: &str,
+    actor: &Actor,
+    body: &[u8],
+    published: &Published,
+    service: &Service,
+) -> Result<HttpResponse, Problem> {
+    let flag = published.snapshot.find(key).ok_or_else(|| {
+        Problem::new(Code::FlagNotFound, "there is no such flag in this environment").of_flag(super::shown(key))
+    })?;
+    let parsed = parse_ofrep(body, published.snapshot.attributes()).map_err(|e| refuse_context(&e).of_flag(key))?;
+    let decision = decide::one(published, flag, &parsed.context);
+    if let Err(error) = decision.result {
+        return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
+    }
+    let mut out = Vec::with_capacity(512);
+    write_success(&Answer { published, service, actor, context: &parsed.context }, &decision, &mut out);
+    Ok(json(StatusCode::OK, out))
+}
+
+fn bulk(
+    access: &Access<Decide>,
+    req: &HttpRequest,
+    body: &[u8],
+    published: &Published,
+    service: &Service,
+) -> Result<HttpResponse, Problem> {
+    let day = service.clock.today();
+    let tag = entity_tag(body, &access.actor, published, day);
+    if fresh(req, published) && matches(req, &tag) {
+        return Ok(HttpResponse::NotModified()
+            .insert_header((header::ETAG, tag))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .finish());
+    }
+    let parsed = parse_ofrep(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let answer = Answer { published, service, actor: &access.actor, context: &parsed.context };
+    let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
+    out.extend_from_slice(b"{\"flags\":[");
+    let mut readable = true;
+    for (at, flag) in published.snapshot.sorted().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let decision = decide::one(published, flag, &parsed.context);
+        match decision.result {
+            Ok(_) => write_success(&answer, &decision, &mut out),
+            Err(error) => {
+                readable &= error != DecisionError::AudienceUnavailable;
+                write_failure(flag, error, &mut out);
+            }
+        }
+    }
+    out.extend_from_slice(b"],\"metadata\":{\"flagSetId\":");
+    push_text(&mut out, published.snapshot.environment().as_str());
+    out.extend_from_slice(b",\"snapshot\":");
+    push_number(&mut out, published.snapshot.number());
+    out.extend_from_slice(b"}}");
+    let mut response = json(StatusCode::OK, out);
+    // An answer that could not read everything must not be kept as the newest.
+    if readable && let Ok(tag) = header::HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Hashes everything that the answer depends on: body, key, snapshot, day (of the tokens), and what this
+/// instance shut by itself.
+fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(body).update(actor.id.as_bytes());
+    for number in [published.snapshot.environment_number(), published.snapshot.number(), day, published.expired] {
+        hasher.update(&number.to_le_bytes());
+    }
+    let mut hash = [0; 16];
+    hasher.finalize_xof().fill(&mut hash);
+    format!("\"{:032x}\"", u128::from_be_bytes(hash))
+}
+
+/// A client that was told of a change must not hear "not modified" from an instance with another number.
+fn fresh(req: &HttpRequest, published: &Published) -> bool {
+    let asked = req.query_string().split('&').find_map(|pair| pair.strip_prefix("flagConfigEtag="));
+    asked.is_none_or(|asked| asked.parse() == Ok(published.snapshot.number()))
+}
+
+/// `If-None-Match`: a list, `*`, or weak tags, which compare alike here.
+fn matches(req: &HttpRequest, tag: &str) -> bool {
+    req.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    })
+}
+
+struct Answer<'a, 'c> {
+    published: &'a Published,
+    service: &'a Service,
+    actor: &'a Actor,
+    context: &'a Context<'c>,
+}
+
+fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec<u8>) {
+    let (Some(variant), Ok(served)) = (decision.variant(), decision.result) else { return };
+    let flag = decision.flag;
+    out.extend_from_slice(b"{\"key\":\"");
+    out.extend_from_slice(flag.key.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"value\":");
+    out.extend_from_slice(variant.json.as_bytes());
+    out.extend_from_slice(b",\"variant\":\"");
+    out.extend_from_slice(variant.key.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"reason\":\"");
+    out.extend_from_slice(served.reason.as_ofrep().as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":{\"flagSetId\":\"");
+    out.extend_from_slice(answer.published.snapshot.environment().as_str().as_bytes());
+    out.extend_from_slice(b"\",\"version\":");
+    push_number(out, flag.version);
+    if let (true, Some(rule)) = (answer.actor.role.sees_rules(), decision.rule()) {
+        out.extend_from_slice(b",\"rule\":\"");
+        out.extend_from_slice(rule.id.as_str().as_bytes());
+        out.push(b'"');
+    }
+    let before = out.len();
+    out.extend_from_slice(b",\"exposureToken\":\"");
+    let day = answer.service.clock.today();
+    if decide::seal(&answer.published.snapshot, decision, answer.context, &answer.service.tokens, day, out) {
+        out.push(b'"');
+    } else {
+        out.truncate(before);
+    }
+    out.extend_from_slice(b"}}");
+}
+
+fn write_failure(flag: &CompiledFlag, error: DecisionError, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"key\":\"");
+    out.extend_from_slice(flag.key.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"errorCode\":\"");
+    out.extend_from_slice(Code::parse(error.code()).as_ofrep().as_bytes());
+    out.extend_from_slice(b"\",\"errorDetails\":");
+    push_text(out, &error.to_string());
+    out.extend_from_slice(b",\"metadata\":{}}");
+}

@@ -1,0 +1,288 @@
+//! Refusals as problem documents (RFC 9457), and the one table of codes. OFREP's own error body, which its
+//! clients need, is the same object with OFREP's fields beside.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Map, Value, json};
+
+use crate::engine::flag::Fault;
+use crate::telemetry::request_id::RequestId;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident $code:literal $status:ident $ofrep:literal;)*) => {
+        /// Every code that a refusal can carry. They are stable; `docs/errors.md` explains each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable text.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// The `errorCode` of OFREP.
+            #[must_use]
+            pub fn as_ofrep(self) -> &'static str {
+                match self { $(Self::$name => $ofrep,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No key, or one that is unknown, revoked or expired.
+    Unauthorized "unauthorized" UNAUTHORIZED "GENERAL";
+    /// The key may not do this, or not here.
+    Forbidden "forbidden" FORBIDDEN "GENERAL";
+    /// There is nothing here.
+    NotFound "not_found" NOT_FOUND "GENERAL";
+    /// There is no such flag.
+    FlagNotFound "flag_not_found" NOT_FOUND "FLAG_NOT_FOUND";
+    /// The path does not take this method.
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "GENERAL";
+    /// The body's type or encoding is not taken here.
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "GENERAL";
+    /// The body is over the limit.
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "GENERAL";
+    /// The body came too slowly.
+    BodyTimeout "body_timeout" REQUEST_TIMEOUT "GENERAL";
+    /// The body ended before its length.
+    BodyIncomplete "body_incomplete" BAD_REQUEST "PARSE_ERROR";
+    /// No JSON, or not UTF-8.
+    JsonInvalid "json_invalid" BAD_REQUEST "PARSE_ERROR";
+    /// Nested deeper than 32.
+    JsonTooDeep "json_too_deep" BAD_REQUEST "PARSE_ERROR";
+    /// The same key twice in one object of a document.
+    JsonDuplicateKey "json_duplicate_key" BAD_REQUEST "PARSE_ERROR";
+    /// The body has another shape than the contract's.
+    BodyInvalid "body_invalid" UNPROCESSABLE_ENTITY "PARSE_ERROR";
+    /// The path or the query cannot be read.
+    QueryInvalid "query_invalid" BAD_REQUEST "GENERAL";
+    /// A header cannot be read.
+    HeaderInvalid "header_invalid" BAD_REQUEST "GENERAL";
+    /// A field of a context has another shape than the contract's.
+    ContextInvalid "context_invalid" BAD_REQUEST "INVALID_CONTEXT";
+    /// The unit is no text of 1 to 256 bytes.
+    UnitInvalid "unit_invalid" BAD_REQUEST "INVALID_CONTEXT";
+    /// The context has no unit for this flag.
+    UnitMissing "unit_missing" BAD_REQUEST "TARGETING_KEY_MISSING";
+    /// An id is no text of 1 to 256 bytes.
+    IdInvalid "id_invalid" BAD_REQUEST "INVALID_CONTEXT";
+    /// A number is outside its range.
+    OutOfRange "out_of_range" BAD_REQUEST "INVALID_CONTEXT";
+    /// Over 200 goods.
+    TooManyGoods "too_many_goods" BAD_REQUEST "INVALID_CONTEXT";
+    /// Over 100 attributes.
+    TooManyAttributes "too_many_attributes" BAD_REQUEST "INVALID_CONTEXT";
+    /// A text over 4 KiB.
+    StringTooLong "string_too_long" BAD_REQUEST "INVALID_CONTEXT";
+    /// Over 1,000 events in one call.
+    TooManyEvents "too_many_events" BAD_REQUEST "GENERAL";
+    /// `If-Match` is needed.
+    PreconditionRequired "precondition_required" PRECONDITION_REQUIRED "GENERAL";
+    /// Someone else was first.
+    VersionConflict "version_conflict" PRECONDITION_FAILED "GENERAL";
+    /// The flag exists already.
+    FlagExists "flag_exists" PRECONDITION_FAILED "GENERAL";
+    /// The audience exists already.
+    AudienceExists "audience_exists" PRECONDITION_FAILED "GENERAL";
+    /// The document has faults, all of them listed.
+    FlagInvalid "flag_invalid" UNPROCESSABLE_ENTITY "GENERAL";
+    /// Another flag requires this one.
+    FlagInUse "flag_in_use" CONFLICT "GENERAL";
+    /// The state does not allow this.
+    StateConflict "state_conflict" CONFLICT "GENERAL";
+    /// The upload has a bad line, or the audience another kind.
+    AudienceInvalid "audience_invalid" UNPROCESSABLE_ENTITY "GENERAL";
+    /// The upload has more ids than allowed.
+    AudienceTooLarge "audience_too_large" PAYLOAD_TOO_LARGE "GENERAL";
+    /// There are as many flags, audiences or keys as allowed.
+    QuotaReached "quota_reached" UNPROCESSABLE_ENTITY "GENERAL";
+    /// A key's name, role or environment cannot be taken.
+    KeyInvalid "key_invalid" UNPROCESSABLE_ENTITY "GENERAL";
+    /// An audience that decides this flag cannot be read.
+    AudienceUnavailable "audience_unavailable" INTERNAL_SERVER_ERROR "GENERAL";
+    /// The stored flag cannot be read.
+    FlagUnreadable "flag_unreadable" INTERNAL_SERVER_ERROR "GENERAL";
+    /// Too many calls; `Retry-After` says when.
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "GENERAL";
+    /// Too many events wait; `Retry-After` says when.
+    QueueFull "queue_full" SERVICE_UNAVAILABLE "GENERAL";
+    /// The database does not answer; `Retry-After` says when.
+    DatabaseUnavailable "database_unavailable" SERVICE_UNAVAILABLE "GENERAL";
+    /// No snapshot serves yet.
+    NotReady "not_ready" SERVICE_UNAVAILABLE "PROVIDER_NOT_READY";
+    /// A fault of huidu's own, which the log explains.
+    Internal "internal" INTERNAL_SERVER_ERROR "GENERAL";
+}
+
+impl Code {
+    /// The code of a text that another module gave.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text).unwrap_or(Self::Internal)
+    }
+
+    /// Whole seconds to wait, where waiting helps.
+    fn retry_after(self) -> Option<u32> {
+        matches!(self, Self::QueueFull | Self::DatabaseUnavailable | Self::NotReady | Self::RateLimited).then_some(1)
+    }
+}
+
+/// A refusal.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Its code.
+    pub code: Code,
+    detail: String,
+    fields: Map<String, Value>,
+    headers: Vec<(header::HeaderName, String)>,
+    retry_after: Option<u32>,
+    close: bool,
+}
+
+impl Problem {
+    /// A refusal with a sentence for people.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), fields: Map::new(), headers: Vec::new(), retry_after: code.retry_after(), close: false }
+    }
+
+    /// All faults of a document.
+    #[must_use]
+    pub fn faults(faults: &[Fault]) -> Self {
+        let detail = match faults {
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            faults => format!("the flag has {} faults", faults.len()),
+        };
+        Self::new(Code::FlagInvalid, detail).with("errors", json!(faults))
+    }
+
+    /// The flag that an OFREP answer is about.
+    #[must_use]
+    pub fn of_flag(self, key: &str) -> Self {
+        self.with("key", key.into())
+    }
+
+    /// One more field.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.fields.insert(field.to_owned(), value);
+        self
+    }
+
+    /// One more header.
+    #[must_use]
+    pub fn header(mut self, name: header::HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Whole seconds to wait; at least 1, since a client that reads 0 comes back at once.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        self
+    }
+
+    /// The connection is closed after the answer: its body was not read to the end.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The answer, with the request's id in it; with OFREP's fields on OFREP's paths.
+    #[must_use]
+    pub fn answer(&self, request_id: Option<&RequestId>, ofrep: bool) -> HttpResponse {
+        let status = self.code.status();
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "code": self.code.as_str(),
+            "detail": self.detail,
+        });
+        if let Value::Object(body) = &mut body {
+            if let Some(id) = request_id {
+                body.insert("instance".into(), id.as_str().into());
+            }
+            if ofrep {
+                body.insert("errorCode".into(), self.code.as_ofrep().into());
+                body.insert("errorDetails".into(), self.detail.as_str().into());
+                body.insert("metadata".into(), json!({}));
+            }
+            body.extend(self.fields.clone());
+        }
+        let mut answer = HttpResponse::build(status);
+        answer.content_type(if ofrep { "application/json" } else { "application/problem+json" });
+        answer.insert_header((header::CACHE_CONTROL, "no-store"));
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                answer.insert_header((name.clone(), value));
+            }
+        }
+        if let Some(seconds) = self.retry_after {
+            answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if self.close {
+            answer.force_close();
+        }
+        answer.body(body.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        // The outermost middleware answers instead, with the request's id.
+        self.answer(None, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_different_and_found_again() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), *code);
+        }
+        assert_eq!(Code::parse("no such code"), Code::Internal);
+    }
+
+    #[test]
+    fn a_wait_is_a_whole_second_or_more() {
+        let problem = Problem::new(Code::RateLimited, "slow down").retry_after(0);
+        let answer = problem.answer(None, true);
+        assert_eq!(answer.headers().get("retry-after").unwrap(), "1");
+    }
+}

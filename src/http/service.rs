@@ -1,0 +1,43 @@
+//! Everything that a handler may need, set up once.
+
+use std::sync::Arc;
+
+use super::limits::Limits;
+use crate::access::KeyTable;
+use crate::clock::SharedClock;
+use crate::events::Queue;
+use crate::events::check::UnitIds;
+use crate::live::Live;
+use crate::manage::Manage;
+use crate::settings::Settings;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_id::RequestIds;
+use crate::token::TokenKeys;
+
+/// What handlers share.
+pub struct Service {
+    /// What was set.
+    pub settings: Settings,
+    /// Time.
+    pub clock: SharedClock,
+    /// What decides.
+    pub live: Arc<Live>,
+    /// Who may call.
+    pub keys: Arc<KeyTable>,
+    /// Seals and opens tokens.
+    pub tokens: TokenKeys,
+    /// Where events wait.
+    pub events: Queue,
+    /// How unit ids are stored.
+    pub unit_ids: UnitIds,
+    /// Currencies that events may name.
+    pub currencies: Vec<String>,
+    /// Changes and reads configuration.
+    pub manage: Arc<Manage>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// Rates.
+    pub limits: Limits,
+    /// Makes ids of requests.
+    pub request_ids: RequestIds,
+}

@@ -1,0 +1,146 @@
+//! What runs beside requests: other instances' changes, ends of tests, gauges, sweeping.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::engine::decision::Arm;
+use crate::live::Live;
+use crate::manage::Manage;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+
+/// How often the database is asked for changes that others made.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How often ends of tests are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_millis(200);
+/// How often gauges are read from the database.
+const GAUGES_EVERY: Duration = Duration::from_secs(15);
+/// How often what nobody refers to is taken away.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// Age from which an unfinished upload counts as abandoned.
+const ABANDONED_AFTER_MS: i64 = 3_600_000;
+
+/// What is done beside requests.
+pub struct Jobs {
+    /// The database.
+    pub store: Store,
+    /// What decides.
+    pub live: Arc<Live>,
+    /// Changes and reads configuration.
+    pub manage: Arc<Manage>,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// Time.
+    pub clock: crate::clock::SharedClock,
+}
+
+/// Running jobs.
+pub struct Running(Vec<JoinHandle<()>>);
+
+impl Running {
+    /// Ends them.
+    pub fn stop(self) {
+        for job in self.0 {
+            job.abort();
+        }
+    }
+}
+
+impl Jobs {
+    /// Starts every job.
+    #[must_use]
+    pub fn start(self) -> Running {
+        let jobs = Arc::new(self);
+        let (poll, expire, gauges, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs);
+        Running(vec![
+            tokio::spawn(async move { poll.poll().await }),
+            tokio::spawn(async move { expire.expire().await }),
+            tokio::spawn(async move { gauges.gauges().await }),
+            tokio::spawn(async move { sweep.sweep().await }),
+        ])
+    }
+
+    /// Changes of other processes: `huidu key create` beside this one, and other instances.
+    async fn poll(&self) {
+        let mut ticks = ticks(POLL_EVERY);
+        let mut sequence = -1;
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.live.refresh().await {
+                tracing::warn!(%error, "the database could not be asked for changes; decisions go on from what is known");
+            }
+            match self.store.keys_sequence().await {
+                Ok(now) if now != sequence => match self.manage.reload_keys().await {
+                    Ok(()) => sequence = now,
+                    Err(error) => tracing::warn!(%error, "keys could not be reloaded"),
+                },
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the database could not be asked for keys"),
+            }
+        }
+    }
+
+    async fn expire(&self) {
+        let mut ticks = ticks(EXPIRE_EVERY);
+        loop {
+            ticks.tick().await;
+            self.live.expire().await;
+        }
+    }
+
+    /// `huidu_exposed_users`: read from the database, so that every instance shows the same.
+    async fn gauges(&self) {
+        let mut ticks = ticks(GAUGES_EVERY);
+        loop {
+            ticks.tick().await;
+            for environment in self.live.environments() {
+                let Some(published) = environment.published() else { continue };
+                let rows = match self.store.exposed_users(environment.number).await {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        tracing::warn!(%error, "exposed users could not be read");
+                        continue;
+                    }
+                };
+                for row in rows {
+                    let (flag, arm) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm));
+                    let (Some(flag), Some(arm)) = (flag, arm) else { continue };
+                    if flag.state == crate::engine::flag::State::Archived {
+                        continue;
+                    }
+                    let labels = [environment.key.as_str(), flag.key.as_str(), row.variant.as_str(), arm.as_str()];
+                    self.metrics.exposed_users.with_label_values(&labels).set(row.users);
+                }
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        let mut ticks = ticks(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            let before = self.clock.now_ms() - ABANDONED_AFTER_MS;
+            let abandoned = match self.store.abandoned_generations(before).await {
+                Ok(abandoned) => abandoned,
+                Err(error) => {
+                    tracing::warn!(%error, "abandoned uploads could not be looked for");
+                    continue;
+                }
+            };
+            for row in abandoned {
+                if let Err(error) = self.store.sweep_generation(row.environment, &row.audience, row.generation).await {
+                    tracing::warn!(%error, audience = %row.audience, "an abandoned upload could not be swept");
+                }
+            }
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

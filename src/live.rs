@@ -1,0 +1,7 @@
+//! The state that decides: one compiled snapshot an environment, swapped as a whole.
+
+pub mod holder;
+pub mod load;
+pub mod meters;
+
+pub use holder::{Environment, Live, LiveError, Published};

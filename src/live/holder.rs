@@ -1,0 +1,239 @@
+//! Holds each environment's snapshot behind one pointer: readers take it and never wait.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::load::{self, AudienceKeys};
+use super::meters::FlagMeters;
+use crate::clock::SharedClock;
+use crate::engine::decision::Decision;
+use crate::engine::key::EnvironmentKey;
+use crate::engine::map::Map;
+use crate::engine::snapshot::Snapshot;
+use crate::store::{EnvironmentRow, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Why a state could not be loaded. What decides goes on deciding.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored name or secret cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// A snapshot with the counters that stand beside it.
+#[derive(Debug)]
+pub struct Published {
+    /// What decides.
+    pub snapshot: Snapshot,
+    /// How many flags this instance has shut by itself at their end: part of what answers depend on.
+    pub expired: i64,
+    meters: Vec<Arc<FlagMeters>>,
+}
+
+impl Published {
+    /// Counts a decision.
+    #[inline]
+    pub fn count(&self, decision: &Decision<'_>) {
+        if let Some(meters) = self.meters.get(decision.flag.index.at()) {
+            meters.count(decision);
+        }
+    }
+}
+
+/// One environment.
+#[derive(Debug)]
+pub struct Environment {
+    /// Its key.
+    pub key: EnvironmentKey,
+    /// Its number, for tokens and tables.
+    pub number: i64,
+    /// Its name, for people.
+    pub name: String,
+    current: ArcSwapOption<Published>,
+    /// One at a time makes the next snapshot, in the order of numbers.
+    applying: tokio::sync::Mutex<()>,
+}
+
+impl Environment {
+    /// What decides now; `None` before the first load.
+    #[must_use]
+    #[inline]
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.current.load_full()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_key: Map<EnvironmentKey, Arc<Environment>>,
+    by_number: Map<i64, Arc<Environment>>,
+}
+
+/// The live state of all environments.
+pub struct Live {
+    table: ArcSwap<Table>,
+    store: Store,
+    metrics: Metrics,
+    clock: SharedClock,
+    audience_keys: AudienceKeys,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Live({} environments)", self.table.load().by_number.len())
+    }
+}
+
+impl Live {
+    /// A live state without environments.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the database's secret for audiences cannot be read.
+    pub async fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Result<Self, LiveError> {
+        let audience_keys = AudienceKeys::load(&store).await?;
+        Ok(Self { table: ArcSwap::default(), store, metrics, clock, audience_keys })
+    }
+
+    /// The environment named `key`.
+    #[must_use]
+    pub fn environment(&self, key: &str) -> Option<Arc<Environment>> {
+        self.table.load().by_key.get(key).cloned()
+    }
+
+    /// The environment numbered `number`.
+    #[must_use]
+    pub fn by_number(&self, number: i64) -> Option<Arc<Environment>> {
+        self.table.load().by_number.get(&number).cloned()
+    }
+
+    /// All environments, by number.
+    #[must_use]
+    pub fn environments(&self) -> Vec<Arc<Environment>> {
+        let mut all: Vec<_> = self.table.load().by_number.values().cloned().collect();
+        all.sort_by_key(|environment| environment.number);
+        all
+    }
+
+    /// The keys that audiences are hashed with.
+    #[must_use]
+    pub fn audience_keys(&self) -> &AudienceKeys {
+        &self.audience_keys
+    }
+
+    /// Whether every known environment serves a snapshot.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let table = self.table.load();
+        !table.by_number.is_empty() && table.by_number.values().all(|environment| environment.current.load().is_some())
+    }
+
+    /// Loads environments that are new, and the changes of those that are behind the database.
+    ///
+    /// # Errors
+    /// [`LiveError`]; what decides goes on deciding.
+    pub async fn refresh(&self) -> Result<(), LiveError> {
+        for row in self.store.environments().await? {
+            let environment = match self.by_number(row.number) {
+                Some(environment) => environment,
+                None => self.add(&row)?,
+            };
+            let behind = environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot);
+            if behind {
+                self.catch_up(&environment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, row: &EnvironmentRow) -> Result<Arc<Environment>, LiveError> {
+        let unreadable = |_| LiveError::Unreadable(format!("environment {} has the unreadable key {:?}", row.number, row.key));
+        let environment = Arc::new(Environment {
+            key: EnvironmentKey::parse(&row.key).map_err(unreadable)?,
+            number: row.number,
+            name: row.name.clone(),
+            current: ArcSwapOption::empty(),
+            applying: tokio::sync::Mutex::default(),
+        });
+        let old = self.table.load();
+        let mut table = Table { by_key: old.by_key.clone(), by_number: old.by_number.clone() };
+        table.by_key.insert(environment.key.clone(), environment.clone());
+        table.by_number.insert(environment.number, environment.clone());
+        self.table.store(Arc::new(table));
+        Ok(environment)
+    }
+
+    /// Brings `environment` to the newest state in the database: what its own changes and those of others made.
+    ///
+    /// # Errors
+    /// [`LiveError`]; what decides goes on deciding.
+    pub async fn catch_up(&self, environment: &Environment) -> Result<Arc<Published>, LiveError> {
+        let _one_at_a_time = environment.applying.lock().await;
+        let now_ms = self.clock.now_ms();
+        let Some(current) = environment.published() else {
+            let loaded = self.store.read_snapshot(environment.number).await?;
+            let hasher = self.audience_keys.newest()?;
+            let empty = Snapshot::empty(environment.key.clone(), environment.number, hasher);
+            let audiences = load::audiences(&self.store, &self.audience_keys, environment.number, loaded.audiences).await;
+            let flags = loaded.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
+            let snapshot = empty.next(loaded.environment.snapshot, audiences, flags);
+            return Ok(self.publish(environment, snapshot, None));
+        };
+        let since = current.snapshot.number();
+        let Some(changed) = self.store.read_changes(environment.number, since).await? else { return Ok(current) };
+        let audiences = load::audiences(&self.store, &self.audience_keys, environment.number, changed.audiences).await;
+        let flags = changed.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
+        let snapshot = current.snapshot.next(changed.environment.snapshot, audiences, flags);
+        let committed_at = changed.changes.last().map(|change| change.at);
+        let published = self.publish(environment, snapshot, Some(&current));
+        if let Some(at) = committed_at {
+            let seconds = std::time::Duration::from_millis(u64::try_from(self.clock.now_ms() - at).unwrap_or_default());
+            self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds.as_secs_f64());
+        }
+        Ok(published)
+    }
+
+    /// Shuts the flags whose end has passed, database or not.
+    pub async fn expire(&self) {
+        let now_ms = self.clock.now_ms();
+        for environment in self.environments() {
+            let due = environment.published().and_then(|published| published.snapshot.expire(now_ms)).is_some();
+            if !due {
+                continue;
+            }
+            let _one_at_a_time = environment.applying.lock().await;
+            if let Some(current) = environment.published()
+                && let Some(snapshot) = current.snapshot.expire(now_ms)
+            {
+                tracing::info!(environment = %environment.key, "flags were shut at their end");
+                self.publish(&environment, snapshot, Some(&current));
+            }
+        }
+    }
+
+    fn publish(&self, environment: &Environment, snapshot: Snapshot, old: Option<&Published>) -> Arc<Published> {
+        let key = environment.key.as_str();
+        let meters = snapshot.flags().iter().enumerate().map(|(at, flag)| {
+            // A flag that did not change keeps its counters.
+            let same = old.and_then(|old| Some((old.snapshot.flags().get(at)?, old.meters.get(at)?)));
+            match same {
+                Some((known, meters)) if Arc::ptr_eq(known, flag) => meters.clone(),
+                _ => Arc::new(FlagMeters::new(&self.metrics, key, flag)),
+            }
+        });
+        let meters = meters.collect();
+        let expired = snapshot.flags().iter().filter(|flag| flag.expired).count();
+        let broken = snapshot.flags().iter().filter(|flag| flag.broken.is_some()).count();
+        self.metrics.flags_unreadable.with_label_values(&[key]).set(i64::try_from(broken).unwrap_or(i64::MAX));
+        self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
+        let seconds = std::time::Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
+        self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
+        let published = Arc::new(Published { snapshot, expired: i64::try_from(expired).unwrap_or(i64::MAX), meters });
+        environment.current.store(Some(published.clone()));
+        published
+    }
+}

@@ -1,0 +1,145 @@
+//! From stored rows to what a snapshot is made of. Each row is read alone: a bad one closes its own flag
+//! or audience only.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::holder::LiveError;
+use crate::engine::flag::{self, AudienceKind, Document, Faults, State};
+use crate::engine::json;
+use crate::engine::key::AudienceKey;
+use crate::engine::membership::{IdHasher, IdSet};
+use crate::engine::snapshot::{Audience, StoredFlag};
+use crate::store::{AudienceRow, FlagRow, PartRow, Store};
+
+/// The database's secrets that audience ids are hashed with, by number.
+#[derive(Debug, Clone)]
+pub struct AudienceKeys(Vec<(i64, IdHasher)>);
+
+impl AudienceKeys {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the database fails or a secret has not 32 bytes.
+    pub async fn load(store: &Store) -> Result<Self, LiveError> {
+        let mut keys = Vec::new();
+        for row in store.secrets("audience").await? {
+            let secret = <[u8; 32]>::try_from(row.value.as_slice())
+                .map_err(|_| LiveError::Unreadable("a secret for audiences has not 32 bytes".into()))?;
+            keys.push((row.number, IdHasher::new(secret)));
+        }
+        keys.sort_by_key(|(number, _)| *number);
+        Ok(Self(keys))
+    }
+
+    /// The one that new ids are hashed with.
+    ///
+    /// # Errors
+    /// [`LiveError`] if there is none.
+    pub fn newest(&self) -> Result<IdHasher, LiveError> {
+        self.0.last().map(|(_, hasher)| hasher.clone()).ok_or_else(|| LiveError::Unreadable("no secret for audiences".into()))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn newest_number(&self) -> i64 {
+        self.0.last().map_or(0, |(number, _)| *number)
+    }
+}
+
+/// SHA-256 of a stored document, as lower-case hex.
+#[must_use]
+pub fn checksum(document: &str) -> String {
+    Sha256::digest(document.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a stored document.
+///
+/// # Errors
+/// Why it cannot be read, for the log.
+pub fn document(text: &str, sha256: &str) -> Result<Document, String> {
+    if checksum(text) != sha256 {
+        return Err("its checksum does not match".into());
+    }
+    let value = json::parse(text.as_bytes()).map_err(|fault| fault.to_string())?;
+    let mut faults = Faults::default();
+    let document = flag::read(&value, &mut faults);
+    match (document, faults.0.first()) {
+        (Some(document), None) => Ok(document),
+        (_, Some(fault)) => Err(format!("{}: {}", fault.pointer, fault.detail)),
+        (None, None) => Err("it cannot be read".into()),
+    }
+}
+
+/// A stored flag for a snapshot at `now_ms`.
+#[must_use]
+pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
+    let document = document(&row.document, &row.sha256).map(Arc::new).map_err(Arc::<str>::from);
+    if let Err(why) = &document {
+        tracing::error!(flag = %row.key, version = row.version, %why, "a stored flag cannot be read; it answers an error");
+    }
+    let expired = document.as_ref().is_ok_and(|document| document.expire_at.is_some_and(|at| at <= now_ms));
+    StoredFlag {
+        number: row.number,
+        version: row.version,
+        // What cannot be read as open is shut.
+        state: State::parse(&row.state).unwrap_or(State::Killed),
+        stage: row.stage_open,
+        expired,
+        updated_at: row.updated_at,
+        updated_by: row.updated_by.into(),
+        document,
+        json: row.document.into(),
+    }
+}
+
+/// Stored audiences with their ids. One whose ids cannot be read is unreadable, not empty.
+pub async fn audiences(
+    store: &Store,
+    keys: &AudienceKeys,
+    environment: i64,
+    rows: Vec<AudienceRow>,
+) -> Vec<Audience> {
+    let mut audiences = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (Ok(key), Some(kind)) = (AudienceKey::parse(&row.key), AudienceKind::parse(&row.kind)) else {
+            tracing::error!(audience = %row.key, "a stored audience cannot be read");
+            continue;
+        };
+        let parts = store.audience_parts(environment, &key, row.generation).await;
+        let ids = match parts.map_err(|error| error.to_string()).and_then(|parts| ids(&parts, keys.newest_number())) {
+            Ok(ids) => Some(Arc::new(ids)),
+            Err(why) => {
+                tracing::error!(audience = %row.key, %why, "an audience cannot be read; flags that ask for it answer an error");
+                None
+            }
+        };
+        audiences.push(Audience { key, kind, version: row.version, size: row.size, ids });
+    }
+    audiences
+}
+
+fn ids(parts: &[PartRow], hash_key: i64) -> Result<IdSet, String> {
+    let mut hashes = Vec::new();
+    for part in parts {
+        if part.hash_key != hash_key {
+            return Err(format!("part {} is hashed with another secret", part.part));
+        }
+        if part.checksum != part_checksum(&part.hashes) {
+            return Err(format!("the checksum of part {} does not match", part.part));
+        }
+        let (chunks, rest) = part.hashes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(format!("part {} is cut", part.part));
+        }
+        hashes.extend(chunks.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+    }
+    Ok(IdSet::new(hashes))
+}
+
+/// What stands beside a part: the first 16 bytes of BLAKE3.
+#[must_use]
+pub fn part_checksum(hashes: &[u8]) -> Vec<u8> {
+    blake3::hash(hashes).as_bytes().iter().take(16).copied().collect()
+}

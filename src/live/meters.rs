@@ -1,0 +1,158 @@
+//! Counters of one flag, taken from the registry when its snapshot is published, so that a decision
+//! only adds one. They stand beside the snapshot, since the engine knows no metrics.
+
+use prometheus::IntCounter;
+
+use crate::engine::compile::CompiledFlag;
+use crate::engine::decision::{Arm, Decision, DecisionError, Reason};
+use crate::engine::flag::{Document, Serve, State};
+use crate::engine::key::VariantKey;
+use crate::engine::share::Share;
+use crate::telemetry::metrics::Metrics;
+
+/// Counters of one flag.
+#[derive(Debug, Default)]
+pub struct FlagMeters {
+    /// By variant, then reason; `None` where a flag cannot serve that.
+    served: Box<[[Option<IntCounter>; Reason::ALL.len()]]>,
+    errors: Option<[IntCounter; 3]>,
+}
+
+impl FlagMeters {
+    /// Takes the counters of `flag`, and sets its gauges; all its series exist from here on. An archived flag has none.
+    #[must_use]
+    pub fn new(metrics: &Metrics, environment: &str, flag: &CompiledFlag) -> Self {
+        let key = flag.key.as_str();
+        if flag.state == State::Archived {
+            forget(metrics, environment, flag);
+            return Self::default();
+        }
+        metrics.flag_open.with_label_values(&[environment, key]).set(flag.is_open().into());
+        let Some(document) = &flag.document else { return Self::default() };
+        create_event_series(metrics, environment, document);
+        set_ratios(metrics, environment, flag, document);
+        let reasons = |variant: &VariantKey| {
+            Reason::ALL.map(|reason| {
+                can_serve(document, variant, reason).then(|| {
+                    metrics.decisions.with_label_values(&[environment, key, variant.as_str(), reason.as_str()])
+                })
+            })
+        };
+        let errors = [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken]
+            .map(|error| metrics.decision_errors.with_label_values(&[environment, key, error.code()]));
+        Self { served: flag.variants().iter().map(|variant| reasons(&variant.key)).collect(), errors: Some(errors) }
+    }
+
+    /// Counts one decision.
+    #[inline]
+    pub fn count(&self, decision: &Decision<'_>) {
+        match decision.result {
+            Ok(served) => {
+                let counters = self.served.get(usize::from(served.variant));
+                if let Some(Some(counter)) = counters.and_then(|reasons| reasons.get(served.reason.at())) {
+                    counter.inc();
+                }
+            }
+            Err(error) => {
+                if let Some(counter) = self.errors.as_ref().and_then(|errors| errors.get(error as usize)) {
+                    counter.inc();
+                }
+            }
+        }
+    }
+}
+
+fn serves(document: &Document) -> impl Iterator<Item = &Serve> {
+    document.rules.iter().map(|rule| &rule.serve)
+}
+
+/// Whether the flag can serve `variant` for `reason`: the others need no series.
+fn can_serve(document: &Document, variant: &VariantKey, reason: Reason) -> bool {
+    let off = *variant == document.off_variant;
+    let rolls_out = serves(document).any(|serve| matches!(serve, Serve::Rollout(_)));
+    match reason {
+        Reason::Disabled => off,
+        Reason::Static => document.rules.is_empty() && *variant == document.default_variant,
+        Reason::Default => !document.rules.is_empty() && *variant == document.default_variant,
+        Reason::TargetingMatch => {
+            off && (document.goods.is_some() || !document.prerequisites.is_empty())
+                || serves(document).any(|serve| matches!(serve, Serve::Variant(fixed) if fixed == variant))
+        }
+        Reason::Split => {
+            off && (rolls_out || document.layer.is_some())
+                || serves(document).any(|serve| matches!(serve, Serve::Rollout(r) if r.split.contains_key(variant)))
+        }
+    }
+}
+
+/// The pairs of variant and arm that the flag's rules can give.
+fn measured(document: &Document) -> Vec<(&VariantKey, Arm)> {
+    let mut pairs = Vec::new();
+    for serve in serves(document) {
+        match serve {
+            Serve::Variant(variant) => pairs.push((variant, Arm::Fixed)),
+            Serve::Rollout(rollout) => {
+                pairs.extend(rollout.split.keys().map(|variant| (variant, Arm::Treatment)));
+                if rollout.control > Share::NONE {
+                    pairs.push((&document.off_variant, Arm::Control));
+                }
+            }
+        }
+    }
+    pairs.sort_by_key(|(variant, arm)| ((*variant).clone(), arm.number()));
+    pairs.dedup();
+    pairs
+}
+
+fn create_event_series(metrics: &Metrics, environment: &str, document: &Document) {
+    let flag = document.key.as_str();
+    for (variant, arm) in measured(document) {
+        let labels = [environment, flag, variant.as_str(), arm.as_str()];
+        metrics.exposures.with_label_values(&labels);
+        metrics.exposed_users.with_label_values(&labels);
+        let steps = document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|metric| &metric.step));
+        for step in steps {
+            metrics.steps.with_label_values(&[environment, flag, variant.as_str(), arm.as_str(), step.as_str()]);
+        }
+    }
+}
+
+fn set_ratios(metrics: &Metrics, environment: &str, flag: &CompiledFlag, document: &Document) {
+    for rule in &document.rules {
+        if let Serve::Rollout(rollout) = &rule.serve {
+            for (arm, share) in [(Arm::Treatment, rollout.percent), (Arm::Control, rollout.control)] {
+                let ratio = if flag.is_open() { share.percent() / 100.0 } else { 0.0 };
+                let labels = [environment, flag.key.as_str(), rule.id.as_str(), arm.as_str()];
+                metrics.rollout_ratio.with_label_values(&labels).set(ratio);
+            }
+        }
+    }
+}
+
+/// Takes the series of an archived flag away; one that never was is no fault.
+fn forget(metrics: &Metrics, environment: &str, flag: &CompiledFlag) {
+    let key = flag.key.as_str();
+    drop(metrics.flag_open.remove_label_values(&[environment, key]));
+    let Some(document) = &flag.document else { return };
+    for variant in document.variants.keys().map(VariantKey::as_str) {
+        for reason in Reason::ALL {
+            drop(metrics.decisions.remove_label_values(&[environment, key, variant, reason.as_str()]));
+        }
+        for arm in Arm::ALL.map(Arm::as_str) {
+            drop(metrics.exposures.remove_label_values(&[environment, key, variant, arm]));
+            drop(metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]));
+            let steps = document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|m| &m.step));
+            for step in steps {
+                drop(metrics.steps.remove_label_values(&[environment, key, variant, arm, step.as_str()]));
+            }
+        }
+    }
+    for rule in &document.rules {
+        for arm in Arm::ALL.map(Arm::as_str) {
+            drop(metrics.rollout_ratio.remove_label_values(&[environment, key, rule.id.as_str(), arm]));
+        }
+    }
+    for error in [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken] {
+        drop(metrics.decision_errors.remove_label_values(&[environment, key, error.code()]));
+    }
+}

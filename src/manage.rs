@@ -1,0 +1,193 @@
+//! Every change, and every reading of what people manage. HTTP, command line and jobs enter here: there is
+//! no second way to write.
+
+pub mod audiences;
+pub mod first_start;
+pub mod flags;
+pub mod keys;
+pub mod seed;
+pub mod stage;
+
+use std::sync::Arc;
+
+use crate::access::{Actor, KeyTable};
+use crate::clock::SharedClock;
+use crate::engine::flag::Fault;
+use crate::live::{Live, LiveError};
+use crate::random::{RandomError, SharedRandom};
+use crate::store::{AuditFilter, AuditRow, EnvironmentRow, NewAudit, Store, StoreError};
+
+/// Longest reason in characters.
+pub const REASON_CHARACTERS_MAX: usize = 500;
+/// Most flags of an environment.
+pub const FLAGS_MAX: usize = 10_000;
+
+/// Why a change was not made: then nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The new state could not be loaded.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// No random bytes for a salt or a key.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// There is nothing of that name.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// A flag of that key exists.
+    #[error("the flag {0} exists already; it may be archived")]
+    FlagExists(String),
+    /// An audience of that key exists.
+    #[error("the audience {0} exists already")]
+    AudienceExists(String),
+    /// Someone else was first.
+    #[error("{subject} is at version {current}, you sent {sent}")]
+    Conflict {
+        /// What was to be changed.
+        subject: String,
+        /// Its version.
+        current: i64,
+        /// The version that was sent.
+        sent: String,
+    },
+    /// The document has faults.
+    #[error("the document has faults")]
+    Invalid(Vec<Fault>),
+    /// Other flags require this one.
+    #[error("the flag is required by {}", .0.join(", "))]
+    FlagInUse(Vec<String>),
+    /// An upload, or its kind, cannot be taken.
+    #[error("{0}")]
+    AudienceInvalid(String),
+    /// An upload has more ids than allowed.
+    #[error("an audience has at most {0} ids")]
+    AudienceTooLarge(i64),
+    /// As many as allowed are there.
+    #[error("{0}")]
+    Quota(String),
+    /// A key cannot be made so.
+    #[error("{0}")]
+    KeyInvalid(String),
+    /// The caller's key may not do this here.
+    #[error("{0}")]
+    Forbidden(&'static str),
+}
+
+/// Who asks for a change, and why.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The key's holder, as the audit names it.
+    pub name: String,
+    /// The request, for the audit.
+    pub request_id: Option<String>,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
+impl Caller {
+    /// The holder of a key.
+    #[must_use]
+    pub fn of(actor: &Actor, request_id: Option<String>, reason: Option<String>) -> Self {
+        Self { name: actor.audit_name(), request_id, reason }
+    }
+}
+
+/// What the stored thing must be for a change to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// It must not exist.
+    New,
+    /// It must be at one of these versions.
+    Versions(Vec<i64>),
+    /// Whatever it is.
+    Any,
+}
+
+impl Precondition {
+    /// Checks the stored version.
+    fn check(&self, subject: &str, current: i64) -> Result<(), ManageError> {
+        match self {
+            Self::Versions(versions) if !versions.contains(&current) => Err(ManageError::Conflict {
+                subject: subject.to_owned(),
+                current,
+                sent: versions.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
+            }),
+            Self::Versions(_) | Self::Any | Self::New => Ok(()),
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Where the next one begins; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of at most `limit` of `items`, of which one more was asked for to know whether there is one.
+    fn cut(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Self { next_cursor: items.last().filter(|_| more).map(cursor), items }
+    }
+}
+
+/// Changes and reads what people manage.
+pub struct Manage {
+    store: Store,
+    live: Arc<Live>,
+    keys: Arc<KeyTable>,
+    clock: SharedClock,
+    random: SharedRandom,
+}
+
+impl Manage {
+    /// Manages what `store` holds and `live` decides by.
+    #[must_use]
+    pub fn new(store: Store, live: Arc<Live>, keys: Arc<KeyTable>, clock: SharedClock, random: SharedRandom) -> Self {
+        Self { store, live, keys, clock, random }
+    }
+
+    /// All environments.
+    ///
+    /// # Errors
+    /// [`ManageError`] of the database.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentRow>, ManageError> {
+        Ok(self.store.environments().await?)
+    }
+
+    /// A page of the audit, newest first; `environment` 0 holds what belongs to none.
+    ///
+    /// # Errors
+    /// [`ManageError`] of the database.
+    pub async fn audit(
+        &self,
+        environment: i64,
+        filter: AuditFilter<'_>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditRow>, ManageError> {
+        let rows = self.store.audit_page(environment, filter, before, limit as i64 + 1).await?;
+        Ok(Page::cut(rows, limit, |row| row.id.to_string()))
+    }
+}
+
+/// An audit row's fields that every change fills alike.
+fn audit<'a>(caller: &'a Caller, at: i64, action: &'a str, kind: &'a str, subject: &'a str, detail: &'a str) -> NewAudit<'a> {
+    NewAudit {
+        at,
+        actor: &caller.name,
+        action,
+        subject_kind: kind,
+        subject,
+        reason: caller.reason.as_deref(),
+        request_id: caller.request_id.as_deref(),
+        detail,
+    }
+}

@@ -1,0 +1,470 @@
+//! Flags: create, replace, ramp, kill, restore, archive, roll back.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::stage::{self, Form, Standing};
+use super::{Caller, FLAGS_MAX, Manage, ManageError, Page, Precondition, audit};
+use crate::engine::compile::CompiledFlag;
+use crate::engine::diff::{Difference, diff};
+use crate::engine::flag::{Document, Faults, Serve, State, read};
+use crate::engine::json;
+use crate::engine::key::FlagKey;
+use crate::engine::validate::{Warning, validate};
+use crate::live::load::{checksum, document};
+use crate::live::{Environment, Published};
+use crate::random::base32;
+use crate::store::{Change, FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+
+/// Characters of a salt that nobody gave.
+const SALT_CHARACTERS: usize = 26;
+
+/// A flag after a change.
+pub struct Changed {
+    /// The snapshot that it decides in.
+    pub published: Arc<Published>,
+    /// Its key.
+    pub key: FlagKey,
+    /// What is doubtful about it.
+    pub warnings: Vec<Warning>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+impl Changed {
+    /// The flag as it now decides.
+    #[must_use]
+    pub fn flag(&self) -> Option<&Arc<CompiledFlag>> {
+        self.published.snapshot.find(self.key.as_str())
+    }
+}
+
+/// A change of a percentage.
+#[derive(Debug, Clone)]
+pub struct RolloutChange {
+    /// Which rule; may be left out where one rollout exists.
+    pub rule: Option<String>,
+    /// The new percentage, as sent.
+    pub percent: Value,
+    /// The new control, as sent; left as it is where absent.
+    pub control: Option<Value>,
+}
+
+/// A new form of a flag, read and checked.
+struct Proposal {
+    value: Value,
+    document: Document,
+    state: State,
+    warnings: Vec<Warning>,
+}
+
+impl Manage {
+    /// Creates or replaces a flag. One that changes nothing keeps its version.
+    ///
+    /// # Errors
+    /// [`ManageError::Invalid`] with every fault; those of the precondition.
+    pub async fn put_flag(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        key: &FlagKey,
+        value: Value,
+        precondition: &Precondition,
+    ) -> Result<Changed, ManageError> {
+        let mut change = self.begin(environment).await?;
+        let row = self.stored(&mut change, key, precondition).await?;
+        let state = row.as_ref().map_or(State::Live, state_of);
+        let action = if row.is_some() { "replace" } else { "create" };
+        let proposal = self.propose(environment, key, value, state, row.as_ref())?;
+        self.write(caller, environment, change, key, row, proposal, action).await
+    }
+
+    /// Moves the percentage, and the control if given, of one rollout.
+    ///
+    /// # Errors
+    /// [`ManageError::Invalid`] where no such rollout exists or the numbers do not fit; those of the precondition.
+    pub async fn roll_out(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        key: &FlagKey,
+        rollout: RolloutChange,
+        precondition: &Precondition,
+    ) -> Result<Changed, ManageError> {
+        let mut change = self.begin(environment).await?;
+        let row = self.existing(&mut change, key, precondition).await?;
+        let (mut value, typed) = stored_forms(&row)?;
+        let at = rollout_rule(&typed, rollout.rule.as_deref())?;
+        if let Some(target) = value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut) {
+            target.insert("percent".into(), rollout.percent);
+            if let Some(control) = rollout.control {
+                target.insert("control".into(), control);
+            }
+        }
+        let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
+        self.write(caller, environment, change, key, Some(row), proposal, "rollout").await
+    }
+
+    /// Brings the document of an older version back; the state stays.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] for an unknown version, [`ManageError::Invalid`] where its environment changed
+    /// so that it no longer fits; those of the precondition.
+    pub async fn roll_back(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        key: &FlagKey,
+        version: i64,
+        precondition: &Precondition,
+    ) -> Result<Changed, ManageError> {
+        let mut change = self.begin(environment).await?;
+        let row = self.existing(&mut change, key, precondition).await?;
+        let old = self.store.version(environment.number, row.number, version).await?;
+        let old = old.ok_or(ManageError::NotFound("version"))?;
+        document(&old.document, &old.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
+        let value = parse_stored(&old.document)?;
+        let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
+        self.write(caller, environment, change, key, Some(row), proposal, "rollback").await
+    }
+
+    /// Shuts, re-opens or puts away a flag. Where it is so already nothing changes.
+    ///
+    /// # Errors
+    /// [`ManageError::FlagInUse`] for archiving what another flag requires; those of the precondition.
+    pub async fn move_state(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        key: &FlagKey,
+        wish: StateChange,
+        precondition: &Precondition,
+    ) -> Result<Changed, ManageError> {
+        let mut change = self.begin(environment).await?;
+        let row = self.existing(&mut change, key, precondition).await?;
+        let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
+        let state = wish.after(state_of(&row));
+        if state == state_of(&row) {
+            return Ok(Changed { published, key: key.clone(), warnings: Vec::new(), created: false });
+        }
+        if state == State::Archived {
+            refuse_if_required(&published, key)?;
+        }
+        // A document that cannot be read may still be shut: nothing of it is looked at.
+        let proposal = match stored_forms(&row) {
+            Ok((value, document)) => Proposal { value, document, state, warnings: Vec::new() },
+            Err(_) if state == State::Killed || state == State::Archived => {
+                return self.shut_unreadable(caller, environment, change, key, row, state, wish.action()).await;
+            }
+            Err(error) => return Err(error),
+        };
+        self.write(caller, environment, change, key, Some(row), proposal, wish.action()).await
+    }
+
+    /// A page of a flag's versions, newest first.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] for an unknown flag.
+    pub async fn versions(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<VersionRow>, ManageError> {
+        let number = self.number_of(environment, key)?;
+        let rows = self.store.versions_page(environment.number, number, before, limit as i64 + 1).await?;
+        Ok(Page::cut(rows, limit, |row| row.version.to_string()))
+    }
+
+    /// One version of a flag.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] for an unknown flag or version.
+    pub async fn version(&self, environment: &Environment, key: &FlagKey, version: i64) -> Result<VersionRow, ManageError> {
+        let number = self.number_of(environment, key)?;
+        let row = self.store.version(environment.number, number, version).await?;
+        row.ok_or(ManageError::NotFound("version"))
+    }
+
+    fn number_of(&self, environment: &Environment, key: &FlagKey) -> Result<i64, ManageError> {
+        let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
+        published.snapshot.find(key.as_str()).map(|flag| flag.number).ok_or(ManageError::NotFound("flag"))
+    }
+
+    /// Locks the environment, and brings this instance to the state that the lock protects.
+    pub(super) async fn begin(&self, environment: &Environment) -> Result<Change, ManageError> {
+        let change = self.store.change(environment.number).await?;
+        let behind = environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
+        if behind {
+            self.live.catch_up(environment).await?;
+        }
+        Ok(change)
+    }
+
+    async fn stored(
+        &self,
+        change: &mut Change,
+        key: &FlagKey,
+        precondition: &Precondition,
+    ) -> Result<Option<FlagRow>, ManageError> {
+        match (change.flag(key).await?, precondition) {
+            (Some(_), Precondition::New) => Err(ManageError::FlagExists(key.to_string())),
+            (None, Precondition::New) => Ok(None),
+            (None, _) => Err(ManageError::NotFound("flag")),
+            (Some(row), precondition) => {
+                precondition.check(&format!("flag {key}"), row.version)?;
+                Ok(Some(row))
+            }
+        }
+    }
+
+    async fn existing(&self, change: &mut Change, key: &FlagKey, precondition: &Precondition) -> Result<FlagRow, ManageError> {
+        self.stored(change, key, precondition).await?.ok_or(ManageError::NotFound("flag"))
+    }
+
+    /// Reads and checks a new form of a flag: every fault at once.
+    fn propose(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+        mut value: Value,
+        state: State,
+        row: Option<&FlagRow>,
+    ) -> Result<Proposal, ManageError> {
+        let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
+        let mut faults = Faults::default();
+        if let Some(object) = value.as_object_mut()
+            && !object.contains_key("salt")
+        {
+            let old = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
+            let salt = match old {
+                Some(salt) => salt.into(),
+                None => base32(&*self.random, SALT_CHARACTERS)?,
+            };
+            object.insert("salt".into(), salt.into());
+        }
+        let read = read(&value, &mut faults);
+        let mut warnings = Vec::new();
+        if let Some(document) = &read {
+            if document.key != *key {
+                faults.add("/key", "key_mismatch", format!("the path names the flag {key:?}"));
+            }
+            warnings = validate(document, &published.snapshot, &mut faults);
+        }
+        if row.is_none() && published.snapshot.flags().len() >= FLAGS_MAX {
+            return Err(ManageError::Quota(format!("an environment has at most {FLAGS_MAX} flags")));
+        }
+        match read {
+            Some(document) if faults.0.is_empty() => Ok(Proposal { value, document, state, warnings }),
+            _ => Err(ManageError::Invalid(faults.0)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one change; a struct of them would be used once")]
+    async fn write(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        mut change: Change,
+        key: &FlagKey,
+        row: Option<FlagRow>,
+        proposal: Proposal,
+        action: &str,
+    ) -> Result<Changed, ManageError> {
+        let now_ms = self.clock.now_ms();
+        let old = row.as_ref().and_then(|row| stored_forms(row).ok());
+        if let (Some(row), Some((_, old))) = (&row, &old)
+            && *old == proposal.document
+            && state_of(row) == proposal.state
+        {
+            let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
+            return Ok(Changed { published, key: key.clone(), warnings: proposal.warnings, created: false });
+        }
+        let text = proposal.value.to_string();
+        let standing = row.as_ref().map_or(Standing { open: None, count: 0 }, standing_of);
+        let old_form = old.as_ref().zip(row.as_ref()).map(|((_, document), row)| Form { document, state: state_of(row) });
+        let moved = stage::moved(standing, old_form, Form { document: &proposal.document, state: proposal.state }, now_ms);
+        let content = FlagUpdate {
+            document: &text,
+            sha256: &checksum(&text),
+            state: proposal.state.as_str(),
+            stage_open: moved.after.open,
+            stages: moved.after.count,
+            at: now_ms,
+            by: &caller.name,
+        };
+        let (number, version) = match &row {
+            Some(row) => (row.number, change.update_flag(key, row.version, content).await?),
+            None => (change.insert_flag(NewFlag { key, content }).await?, 1),
+        };
+        let mut differences = diff(&old.map_or(Value::Null, |(value, _)| value), &proposal.value);
+        if let Some(row) = &row
+            && state_of(row) != proposal.state
+        {
+            differences.push(state_difference(state_of(row), proposal.state));
+        }
+        let differences = json!(differences).to_string();
+        change
+            .append_version(&VersionRow {
+                flag: number,
+                version,
+                document: text.clone(),
+                sha256: checksum(&text),
+                state: proposal.state.as_str().to_owned(),
+                at: now_ms,
+                actor: caller.name.clone(),
+                reason: caller.reason.clone(),
+                action: action.to_owned(),
+                diff: Some(differences.clone()),
+            })
+            .await?;
+        if let Some((stage, at)) = moved.close {
+            change.close_stage(number, stage, at).await?;
+        }
+        if let Some(stage) = moved.open {
+            let deciding = stage::deciding(&proposal.document).to_string();
+            change.open_stage(&StageRow { flag: number, stage, opened_at: now_ms, closed_at: None, version, deciding }).await?;
+        }
+        let detail = json!({"version": version, "state": proposal.state.as_str(), "stage": moved.after.open, "diff": serde_json::from_str::<Value>(&differences).unwrap_or_default()});
+        change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
+        change.commit_change(&json!({"flags": [key]}).to_string(), now_ms).await?;
+        let published = self.live.catch_up(environment).await?;
+        Ok(Changed { published, key: key.clone(), warnings: proposal.warnings, created: row.is_none() })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one change; a struct of them would be used once")]
+    async fn shut_unreadable(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        mut change: Change,
+        key: &FlagKey,
+        row: FlagRow,
+        state: State,
+        action: &str,
+    ) -> Result<Changed, ManageError> {
+        let now_ms = self.clock.now_ms();
+        let content = FlagUpdate {
+            document: &row.document,
+            sha256: &row.sha256,
+            state: state.as_str(),
+            stage_open: None,
+            stages: row.stages,
+            at: now_ms,
+            by: &caller.name,
+        };
+        let version = change.update_flag(key, row.version, content).await?;
+        let differences = json!([state_difference(state_of(&row), state)]).to_string();
+        change
+            .append_version(&VersionRow {
+                flag: row.number,
+                version,
+                document: row.document.clone(),
+                sha256: row.sha256.clone(),
+                state: state.as_str().to_owned(),
+                at: now_ms,
+                actor: caller.name.clone(),
+                reason: caller.reason.clone(),
+                action: action.to_owned(),
+                diff: Some(differences),
+            })
+            .await?;
+        if let Some(stage) = row.stage_open {
+            change.close_stage(row.number, stage, now_ms).await?;
+        }
+        let detail = json!({"version": version, "state": state.as_str(), "unreadable": true}).to_string();
+        change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail)).await?;
+        change.commit_change(&json!({"flags": [key]}).to_string(), now_ms).await?;
+        let published = self.live.catch_up(environment).await?;
+        Ok(Changed { published, key: key.clone(), warnings: Vec::new(), created: false })
+    }
+}
+
+/// A change of a flag's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateChange {
+    /// live -> killed.
+    Kill,
+    /// killed -> live, archived -> killed.
+    Restore,
+    /// Any -> archived.
+    Archive,
+}
+
+impl StateChange {
+    /// The state after it.
+    #[must_use]
+    pub fn after(self, state: State) -> State {
+        match (self, state) {
+            (Self::Kill, State::Live) | (Self::Restore, State::Archived) => State::Killed,
+            (Self::Restore, State::Killed) => State::Live,
+            (Self::Archive, _) => State::Archived,
+            (Self::Kill | Self::Restore, state) => state,
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Restore => "restore",
+            Self::Archive => "archive",
+        }
+    }
+}
+
+/// The stored state; one that cannot be read is shut.
+fn state_of(row: &FlagRow) -> State {
+    State::parse(&row.state).unwrap_or(State::Killed)
+}
+
+fn standing_of(row: &FlagRow) -> Standing {
+    Standing { open: row.stage_open, count: row.stages }
+}
+
+fn state_difference(from: State, to: State) -> Difference {
+    Difference { pointer: "/state".into(), from: Some(from.as_str().into()), to: Some(to.as_str().into()) }
+}
+
+fn unreadable(why: &str) -> crate::engine::flag::Fault {
+    crate::engine::flag::Fault { pointer: String::new(), code: "unreadable", detail: format!("the stored document cannot be read: {why}") }
+}
+
+fn parse_stored(text: &str) -> Result<Value, ManageError> {
+    json::parse(text.as_bytes()).map_err(|fault| ManageError::Invalid(vec![unreadable(&fault.detail)]))
+}
+
+/// The stored document as JSON and typed.
+fn stored_forms(row: &FlagRow) -> Result<(Value, Document), ManageError> {
+    let typed = document(&row.document, &row.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
+    Ok((parse_stored(&row.document)?, typed))
+}
+
+/// The place of the rule whose percentage is to move.
+fn rollout_rule(document: &Document, rule: Option<&str>) -> Result<usize, ManageError> {
+    let rollouts = || document.rules.iter().enumerate().filter(|(_, rule)| matches!(rule.serve, Serve::Rollout(_)));
+    let names = || rollouts().map(|(_, rule)| rule.id.to_string()).collect::<Vec<_>>().join(", ");
+    let mut faults = Faults::default();
+    match (rule, rollouts().count()) {
+        (Some(rule), _) => {
+            if let Some((at, _)) = rollouts().find(|(_, known)| known.id.as_str() == rule) {
+                return Ok(at);
+            }
+            faults.add("/rule", "unknown_rule", format!("the flag has no rollout {rule:?}; it has: {}", names()));
+        }
+        (None, 1) => return rollouts().next().map(|(at, _)| at).ok_or(ManageError::NotFound("rule")),
+        (None, 0) => faults.add("/rule", "unknown_rule", "the flag has no rollout"),
+        (None, _) => faults.add("/rule", "required", format!("the flag has several rollouts: {}", names())),
+    }
+    Err(ManageError::Invalid(faults.0))
+}
+
+/// A flag that another requires cannot be archived, an archived one included, so that its restore cannot fail.
+fn refuse_if_required(published: &Published, key: &FlagKey) -> Result<(), ManageError> {
+    let requires = |flag: &&Arc<CompiledFlag>| {
+        flag.document.as_ref().is_some_and(|document| document.prerequisites.iter().any(|prerequisite| prerequisite.flag == *key))
+    };
+    let users: Vec<String> = published.snapshot.sorted().filter(requires).map(|flag| flag.key.to_string()).collect();
+    if users.is_empty() { Ok(()) } else { Err(ManageError::FlagInUse(users)) }
+}

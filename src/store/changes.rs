@@ -1,0 +1,151 @@
+//! What changed, by snapshot number; and the consistent reads that a snapshot is made from.
+
+use super::error::StoreError;
+use super::lent::{Lent, both};
+use super::{AudienceRow, EnvironmentRow, FlagRow, Store, audiences, flags};
+
+/// A stored change.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ChangeRow {
+    /// The snapshot number that it made.
+    pub number: i64,
+    /// When.
+    pub at: i64,
+    /// What changed, as JSON.
+    pub subjects: String,
+}
+
+/// An environment as one moment saw it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The environment, with its snapshot number.
+    pub environment: EnvironmentRow,
+    /// All its flags.
+    pub flags: Vec<FlagRow>,
+    /// All its audiences.
+    pub audiences: Vec<AudienceRow>,
+}
+
+/// What changed in an environment, as one moment saw it.
+#[derive(Debug, Clone)]
+pub struct ChangedRows {
+    /// The environment, with its snapshot number and settings.
+    pub environment: EnvironmentRow,
+    /// The changes in order.
+    pub changes: Vec<ChangeRow>,
+    /// The flags that they name.
+    pub flags: Vec<FlagRow>,
+    /// The audiences that they name; one that is missing was deleted.
+    pub audiences: Vec<AudienceRow>,
+}
+
+#[derive(serde::Deserialize, Default)]
+struct Subjects {
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    audiences: Vec<String>,
+}
+
+impl Store {
+    /// The changes of an environment after a number, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn changes_since(&self, environment: i64, number: i64) -> Result<Vec<ChangeRow>, StoreError> {
+        changes(&mut self.reader("changes").await?, environment, number).await
+    }
+
+    /// Everything that an environment's snapshot is made from, as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown environment.
+    pub async fn read_snapshot(&self, environment: i64) -> Result<Loaded, StoreError> {
+        let mut lent = self.read_transaction("snapshot").await?;
+        let row = environment_row(&mut lent, environment).await?;
+        let flags = flags::flags(&mut lent, environment).await?;
+        let audiences = audiences::audiences(&mut lent, environment).await?;
+        lent.commit().await?;
+        Ok(Loaded { environment: row, flags, audiences })
+    }
+
+    /// What changed after `since`, as of one moment; `None` if nothing did.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown environment, [`StoreError::Corrupt`] if a change cannot be read.
+    pub async fn read_changes(
+        &self,
+        environment: i64,
+        since: i64,
+    ) -> Result<Option<ChangedRows>, StoreError> {
+        let mut lent = self.read_transaction("changes").await?;
+        let row = environment_row(&mut lent, environment).await?;
+        let changes = changes(&mut lent, environment, since).await?;
+        if changes.is_empty() {
+            lent.commit().await?;
+            return Ok(None);
+        }
+        let mut named = Subjects::default();
+        for change in &changes {
+            let subjects: Subjects = serde_json::from_str(&change.subjects)
+                .map_err(|e| StoreError::Corrupt { what: format!("change {}: {e}", change.number) })?;
+            named.flags.extend(subjects.flags);
+            named.audiences.extend(subjects.audiences);
+        }
+        let flags = named_flags(&mut lent, environment, named.flags).await?;
+        let audiences = named_audiences(&mut lent, environment, named.audiences).await?;
+        lent.commit().await?;
+        Ok(Some(ChangedRows { environment: row, changes, flags, audiences }))
+    }
+}
+
+async fn environment_row(lent: &mut Lent, number: i64) -> Result<EnvironmentRow, StoreError> {
+    both!(lent, "environment", c => sqlx::query_as::<_, EnvironmentRow>(
+        "SELECT number, key, name, settings, snapshot, created_at FROM environments WHERE number = $1")
+        .bind(number).fetch_optional(c))?
+    .ok_or(StoreError::NotFound)
+}
+
+async fn changes(lent: &mut Lent, environment: i64, after: i64) -> Result<Vec<ChangeRow>, StoreError> {
+    both!(lent, "changes", c => sqlx::query_as::<_, ChangeRow>(
+        "SELECT number, at, subjects FROM changes WHERE environment = $1 AND number > $2 ORDER BY number")
+        .bind(environment).bind(after).fetch_all(c))
+}
+
+/// The keys once each, as a JSON array.
+fn key_list(mut keys: Vec<String>) -> String {
+    keys.sort_unstable();
+    keys.dedup();
+    serde_json::Value::from(keys).to_string()
+}
+
+async fn named_flags(
+    lent: &mut Lent,
+    environment: i64,
+    keys: Vec<String>,
+) -> Result<Vec<FlagRow>, StoreError> {
+    let keys = key_list(keys);
+    let sql = lent.pick(
+        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+         FROM flags WHERE environment = $1 AND key IN (SELECT value FROM json_each($2)) ORDER BY number",
+        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+         FROM flags WHERE environment = $1 AND key IN (SELECT json_array_elements_text($2::json)) ORDER BY number",
+    );
+    both!(lent, "flags", c => sqlx::query_as::<_, FlagRow>(sql).bind(environment).bind(keys.as_str()).fetch_all(c))
+}
+
+async fn named_audiences(
+    lent: &mut Lent,
+    environment: i64,
+    keys: Vec<String>,
+) -> Result<Vec<AudienceRow>, StoreError> {
+    let keys = key_list(keys);
+    let sql = lent.pick(
+        "SELECT key, kind, version, generation, size, updated_at, updated_by
+         FROM audiences WHERE environment = $1 AND key IN (SELECT value FROM json_each($2)) ORDER BY key",
+        "SELECT key, kind, version, generation, size, updated_at, updated_by
+         FROM audiences WHERE environment = $1 AND key IN (SELECT json_array_elements_text($2::json)) ORDER BY key",
+    );
+    both!(lent, "audiences", c => sqlx::query_as::<_, AudienceRow>(sql)
+        .bind(environment).bind(keys.as_str()).fetch_all(c))
+}

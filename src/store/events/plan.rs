@@ -1,0 +1,271 @@
+//! What a batch does to what is stored, worked out in memory.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{EventBatch, ExposureOutcome, ExposureRow, StepKey, StepOutcome, StepRow};
+
+/// A unit and a flag: environment, unit, flag.
+type UnitFlag<'a> = (i64, &'a str, i64);
+
+/// A stored exposure, as far as the plan needs it.
+#[derive(sqlx::FromRow)]
+pub(super) struct StoredRow {
+    environment: i64,
+    unit: String,
+    flag: i64,
+    stage: i64,
+    rule: String,
+    unit_attribute: String,
+    arm: i64,
+    variant: String,
+    at: i64,
+}
+
+/// A unit and a flag as JSON.
+#[derive(Serialize)]
+pub(super) struct Touched<'a> {
+    e: i64,
+    u: &'a str,
+    f: i64,
+}
+
+/// An exposure to be written as JSON.
+#[derive(Serialize)]
+pub(super) struct ChangedRow<'a> {
+    e: i64,
+    u: &'a str,
+    f: i64,
+    s: i64,
+    r: &'a str,
+    k: &'a str,
+    a: i64,
+    v: &'a str,
+    b: Option<i64>,
+    t: i64,
+    c: Option<&'a str>,
+    n: i64,
+}
+
+/// A change of a count of exposed users as JSON.
+#[derive(Serialize)]
+pub(super) struct Difference<'a> {
+    e: i64,
+    f: i64,
+    v: &'a str,
+    a: i64,
+    d: i64,
+}
+
+/// A step to be written as JSON.
+#[derive(Serialize)]
+pub(super) struct NewStep<'a> {
+    e: i64,
+    u: &'a str,
+    k: &'a str,
+    p: &'a str,
+    i: &'a str,
+    f: Option<i64>,
+    s: Option<i64>,
+    r: Option<&'a str>,
+    v: Option<i64>,
+    c: Option<&'a str>,
+    o: Option<&'a str>,
+    t: i64,
+    a: Option<&'a str>,
+}
+
+/// An exposure as it stands now.
+struct Held<'a> {
+    unit_attribute: &'a str,
+    arm: i64,
+    variant: &'a str,
+    at: i64,
+    /// The row of this batch that it is, if it is one.
+    new: Option<&'a ExposureRow>,
+    /// How often this batch replaced it.
+    moves: i64,
+}
+
+/// The exposures of one unit and flag.
+#[derive(Default)]
+struct Page<'a> {
+    before: BTreeSet<(&'a str, i64)>,
+    /// By stage and rule.
+    rows: BTreeMap<(i64, &'a str), Held<'a>>,
+}
+
+/// All exposures that a batch touches. Sorted as the tables are, so that rows are always written in one order.
+#[derive(Default)]
+pub(super) struct Book<'a>(BTreeMap<UnitFlag<'a>, Page<'a>>);
+
+/// The units and flags whose stored exposures a batch needs.
+pub(super) fn touched(batch: &EventBatch) -> Vec<Touched<'_>> {
+    let shown = batch.exposures.iter().map(|x| (x.environment, x.unit.as_str(), x.flag));
+    let resolved = batch.steps.iter().filter(|s| s.resolve);
+    let resolved = resolved.filter_map(|s| s.flag.map(|flag| (s.environment, s.unit.as_str(), flag)));
+    let once: BTreeSet<UnitFlag<'_>> = shown.chain(resolved).collect();
+    once.into_iter().map(|(e, u, f)| Touched { e, u, f }).collect()
+}
+
+impl<'a> Book<'a> {
+    pub(super) fn new(stored: &'a [StoredRow]) -> Self {
+        let mut book = Self::default();
+        for row in stored {
+            let page = book.0.entry((row.environment, &row.unit, row.flag)).or_default();
+            page.before.insert((&row.variant, row.arm));
+            let held = Held {
+                unit_attribute: &row.unit_attribute,
+                arm: row.arm,
+                variant: &row.variant,
+                at: row.at,
+                new: None,
+                moves: 0,
+            };
+            page.rows.insert((row.stage, &row.rule), held);
+        }
+        book
+    }
+
+    /// Takes in the next exposure. An earlier one replaces the whole row; of equal times the first stays.
+    pub(super) fn enter(&mut self, row: &'a ExposureRow) -> ExposureOutcome {
+        let page = self.0.entry((row.environment, &row.unit, row.flag)).or_default();
+        let held = |moves| Held {
+            unit_attribute: &row.unit_attribute,
+            arm: row.arm,
+            variant: &row.variant,
+            at: row.at,
+            new: Some(row),
+            moves,
+        };
+        match page.rows.entry((row.stage, &row.rule)) {
+            Entry::Vacant(place) => {
+                place.insert(held(0));
+                ExposureOutcome::Added
+            }
+            Entry::Occupied(mut place) if row.at < place.get().at => {
+                let moves = place.get().moves + 1;
+                place.insert(held(moves));
+                ExposureOutcome::Moved
+            }
+            Entry::Occupied(_) => ExposureOutcome::Duplicate,
+        }
+    }
+
+    /// The rows to be written, one a key.
+    pub(super) fn changed(&self) -> Vec<ChangedRow<'a>> {
+        let held = self.0.values().flat_map(|page| page.rows.values());
+        held.filter_map(|held| {
+            held.new.map(|row| ChangedRow {
+                e: row.environment,
+                u: &row.unit,
+                f: row.flag,
+                s: row.stage,
+                r: &row.rule,
+                k: &row.unit_attribute,
+                a: row.arm,
+                v: &row.variant,
+                b: row.bucket,
+                t: row.at,
+                c: row.captured.as_deref(),
+                n: held.moves,
+            })
+        })
+        .collect()
+    }
+
+    /// By how much the counts of exposed users change.
+    pub(super) fn differences(&self) -> Vec<Difference<'a>> {
+        let mut sums: BTreeMap<(i64, i64, &'a str, i64), i64> = BTreeMap::new();
+        for ((environment, _, flag), page) in &self.0 {
+            let after: BTreeSet<(&'a str, i64)> = page.rows.values().map(|h| (h.variant, h.arm)).collect();
+            for (variant, arm) in after.difference(&page.before) {
+                *sums.entry((*environment, *flag, variant, *arm)).or_default() += 1;
+            }
+            for (variant, arm) in page.before.difference(&after) {
+                *sums.entry((*environment, *flag, variant, *arm)).or_default() -= 1;
+            }
+        }
+        let changed = sums.into_iter().filter(|(_, d)| *d != 0);
+        changed.map(|((e, f, v, a), d)| Difference { e, f, v, a, d }).collect()
+    }
+
+    /// The unit's latest exposure of the step's flag at or before the step; of equal times the latest stage's.
+    fn latest(&self, step: &StepRow) -> Option<Found<'a>> {
+        let page = self.0.get(&(step.environment, step.unit.as_str(), step.flag?))?;
+        let fitting = page
+            .rows
+            .iter()
+            .filter(|(_, held)| held.at <= step.at && held.unit_attribute == step.unit_attribute);
+        let ((stage, rule), held) = fitting.max_by_key(|(_, held)| held.at)?;
+        Some(Found { stage: *stage, rule, variant: held.variant, arm: held.arm })
+    }
+}
+
+/// The exposure that a step was resolved to.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    stage: i64,
+    rule: &'a str,
+    variant: &'a str,
+    arm: i64,
+}
+
+/// The first step of a key.
+pub(super) struct FirstStep<'a> {
+    pub(super) row: NewStep<'a>,
+    found: Option<Found<'a>>,
+}
+
+/// The steps to be written, sorted as their table is.
+pub(super) struct StepPlan<'a> {
+    pub(super) first: BTreeMap<StepKey<'a>, FirstStep<'a>>,
+}
+
+impl FirstStep<'_> {
+    pub(super) fn outcome(&self) -> StepOutcome {
+        StepOutcome::Added {
+            stage: self.row.s,
+            rule: self.row.r.map(str::to_owned),
+            variant: self.found.map(|f| f.variant.to_owned()),
+            arm: self.found.map(|f| f.arm),
+        }
+    }
+}
+
+pub(super) fn step_key(step: &StepRow) -> StepKey<'_> {
+    (step.environment, &step.unit, &step.unit_attribute, &step.step, &step.id)
+}
+
+pub(super) fn steps<'a>(steps: &'a [StepRow], book: &Book<'a>) -> StepPlan<'a> {
+    let mut first = BTreeMap::new();
+    for step in steps {
+        first.entry(step_key(step)).or_insert_with(|| {
+            let found = if step.resolve { book.latest(step) } else { None };
+            let (stage, rule) = if step.resolve {
+                (found.map(|f| f.stage), found.map(|f| f.rule))
+            } else {
+                (step.stage, step.rule.as_deref())
+            };
+            let row = NewStep {
+                e: step.environment,
+                u: &step.unit,
+                k: &step.unit_attribute,
+                p: &step.step,
+                i: &step.id,
+                f: step.flag,
+                s: stage,
+                r: rule,
+                v: step.value,
+                c: step.currency.as_deref(),
+                o: step.order_id.as_deref(),
+                t: step.at,
+                a: step.attributes.as_deref(),
+            };
+            FirstStep { row, found }
+        });
+    }
+    StepPlan { first }
+}

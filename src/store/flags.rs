@@ -1,0 +1,323 @@
+//! Flags, their versions and their stages.
+
+use crate::engine::key::FlagKey;
+
+use super::Store;
+use super::error::StoreError;
+use super::lent::{both, run};
+use super::write::WriteTx;
+
+/// A stored flag.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct FlagRow {
+    /// Its number in its environment, for ever.
+    pub number: i64,
+    /// Its key.
+    pub key: String,
+    /// Its version.
+    pub version: i64,
+    /// Its document as JSON.
+    pub document: String,
+    /// The hash of the document, in hex.
+    pub sha256: String,
+    /// `live`, `killed` or `archived`.
+    pub state: String,
+    /// The open stage.
+    pub stage_open: Option<i64>,
+    /// How many stages it has had.
+    pub stages: i64,
+    /// When it changed last.
+    pub updated_at: i64,
+    /// Who changed it last.
+    pub updated_by: String,
+}
+
+/// A flag to be made, as version 1.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFlag<'a> {
+    /// Its key.
+    pub key: &'a FlagKey,
+    /// Everything else.
+    pub content: FlagUpdate<'a>,
+}
+
+/// What a flag shall be from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct FlagUpdate<'a> {
+    /// Its document as JSON.
+    pub document: &'a str,
+    /// The hash of the document, in hex.
+    pub sha256: &'a str,
+    /// `live`, `killed` or `archived`.
+    pub state: &'a str,
+    /// The open stage.
+    pub stage_open: Option<i64>,
+    /// How many stages it has had.
+    pub stages: i64,
+    /// When.
+    pub at: i64,
+    /// Who.
+    pub by: &'a str,
+}
+
+/// A stored version of a flag.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct VersionRow {
+    /// The flag's number.
+    pub flag: i64,
+    /// The version.
+    pub version: i64,
+    /// The document as JSON.
+    pub document: String,
+    /// The hash of the document, in hex.
+    pub sha256: String,
+    /// `live`, `killed` or `archived`.
+    pub state: String,
+    /// When it was made.
+    pub at: i64,
+    /// Who made it.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// What was done.
+    pub action: String,
+    /// What differs from the version before, as JSON.
+    pub diff: Option<String>,
+}
+
+/// A stored stage of a flag.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StageRow {
+    /// The flag's number.
+    pub flag: i64,
+    /// The stage's number.
+    pub stage: i64,
+    /// When it began.
+    pub opened_at: i64,
+    /// When it ended.
+    pub closed_at: Option<i64>,
+    /// The version that opened it.
+    pub version: i64,
+    /// Percentages by rule, and variants, as JSON.
+    pub deciding: String,
+}
+
+impl Store {
+    /// All flags of an environment in order of number.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn flags(&self, environment: i64) -> Result<Vec<FlagRow>, StoreError> {
+        flags(&mut self.reader("flags").await?, environment).await
+    }
+
+    /// One flag.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn flag(&self, environment: i64, key: &FlagKey) -> Result<Option<FlagRow>, StoreError> {
+        flag(&mut self.reader("flag").await?, environment, key).await
+    }
+
+    /// Flags in the order of their keys' bytes, after a key.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn flags_page(
+        &self,
+        environment: i64,
+        after_key: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<FlagRow>, StoreError> {
+        let mut lent = self.reader("flags").await?;
+        both!(&mut lent, "flags", c => sqlx::query_as::<_, FlagRow>(
+            "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+             FROM flags WHERE environment = $1 AND key > $2 ORDER BY key LIMIT $3")
+            .bind(environment).bind(after_key.unwrap_or("")).bind(limit).fetch_all(c))
+    }
+
+    /// Versions of a flag, newest first, before a version.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn versions_page(
+        &self,
+        environment: i64,
+        flag: i64,
+        before_version: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<VersionRow>, StoreError> {
+        let mut lent = self.reader("versions").await?;
+        both!(&mut lent, "versions", c => sqlx::query_as::<_, VersionRow>(
+            "SELECT flag, version, document, sha256, state, at, actor, reason, action, diff
+             FROM flag_versions WHERE environment = $1 AND flag = $2 AND version < $3
+             ORDER BY version DESC LIMIT $4")
+            .bind(environment).bind(flag).bind(before_version.unwrap_or(i64::MAX)).bind(limit).fetch_all(c))
+    }
+
+    /// One version of a flag.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn version(
+        &self,
+        environment: i64,
+        flag: i64,
+        version: i64,
+    ) -> Result<Option<VersionRow>, StoreError> {
+        let mut lent = self.reader("version").await?;
+        both!(&mut lent, "version", c => sqlx::query_as::<_, VersionRow>(
+            "SELECT flag, version, document, sha256, state, at, actor, reason, action, diff
+             FROM flag_versions WHERE environment = $1 AND flag = $2 AND version = $3")
+            .bind(environment).bind(flag).bind(version).fetch_optional(c))
+    }
+
+    /// The stages of a flag in order; with `None` those of all flags.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn stages(&self, environment: i64, flag: Option<i64>) -> Result<Vec<StageRow>, StoreError> {
+        let mut lent = self.reader("stages").await?;
+        both!(&mut lent, "stages", c => sqlx::query_as::<_, StageRow>(
+            "SELECT flag, stage, opened_at, closed_at, version, deciding FROM stages
+             WHERE environment = $1 AND flag BETWEEN $2 AND $3 ORDER BY flag, stage")
+            .bind(environment).bind(flag.unwrap_or(0)).bind(flag.unwrap_or(i64::MAX)).fetch_all(c))
+    }
+}
+
+pub(super) async fn flags(lent: &mut super::Lent, environment: i64) -> Result<Vec<FlagRow>, StoreError> {
+    both!(lent, "flags", c => sqlx::query_as::<_, FlagRow>(
+        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+         FROM flags WHERE environment = $1 ORDER BY number")
+        .bind(environment).fetch_all(c))
+}
+
+async fn flag(
+    lent: &mut super::Lent,
+    environment: i64,
+    key: &FlagKey,
+) -> Result<Option<FlagRow>, StoreError> {
+    both!(lent, "flag", c => sqlx::query_as::<_, FlagRow>(
+        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+         FROM flags WHERE environment = $1 AND key = $2")
+        .bind(environment).bind(key.as_str()).fetch_optional(c))
+}
+
+impl WriteTx {
+    /// One flag, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn flag(&mut self, key: &FlagKey) -> Result<Option<FlagRow>, StoreError> {
+        let environment = self.locked()?;
+        flag(&mut self.lent, environment, key).await
+    }
+
+    /// All flags of the environment, as this transaction sees them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn flags(&mut self) -> Result<Vec<FlagRow>, StoreError> {
+        let environment = self.locked()?;
+        flags(&mut self.lent, environment).await
+    }
+
+    /// Makes a flag, as version 1; its number is answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the key is taken.
+    pub async fn insert_flag(&mut self, new: NewFlag<'_>) -> Result<i64, StoreError> {
+        let environment = self.locked()?;
+        let content = new.content;
+        both!(&mut self.lent, "insert a flag", c => sqlx::query_scalar::<_, i64>(
+            "INSERT INTO flags (environment, number, key, version, document, sha256, state, stage_open, stages,
+                                updated_at, updated_by)
+             SELECT $1, COALESCE(MAX(number), 0) + 1, $2, 1, $3, $4, $5, $6, $7, $8, $9
+             FROM flags WHERE environment = $1
+             ON CONFLICT DO NOTHING RETURNING number")
+            .bind(environment).bind(new.key.as_str()).bind(content.document).bind(content.sha256)
+            .bind(content.state).bind(content.stage_open).bind(content.stages).bind(content.at).bind(content.by)
+            .fetch_optional(c))?
+        .ok_or(StoreError::Exists)
+    }
+
+    /// Replaces a flag that is at version `expected`; the next version is answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it is at another, [`StoreError::NotFound`] for an unknown one.
+    pub async fn update_flag(
+        &mut self,
+        key: &FlagKey,
+        expected: i64,
+        content: FlagUpdate<'_>,
+    ) -> Result<i64, StoreError> {
+        let environment = self.locked()?;
+        let version = both!(&mut self.lent, "update a flag", c => sqlx::query_scalar::<_, i64>(
+            "UPDATE flags SET version = version + 1, document = $4, sha256 = $5, state = $6, stage_open = $7,
+                              stages = $8, updated_at = $9, updated_by = $10
+             WHERE environment = $1 AND key = $2 AND version = $3 RETURNING version")
+            .bind(environment).bind(key.as_str()).bind(expected).bind(content.document).bind(content.sha256)
+            .bind(content.state).bind(content.stage_open).bind(content.stages).bind(content.at).bind(content.by)
+            .fetch_optional(c))?;
+        match version {
+            Some(version) => Ok(version),
+            None => Err(match self.flag(key).await? {
+                Some(row) => StoreError::Conflict { current: row.version, sent: expected },
+                None => StoreError::NotFound,
+            }),
+        }
+    }
+
+    /// Keeps a version of a flag.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if that version is kept already.
+    pub async fn append_version(&mut self, row: &VersionRow) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(&mut self.lent, "append a version", sqlx::query(
+            "INSERT INTO flag_versions (environment, flag, version, document, sha256, state, at, actor, reason,
+                                        action, diff)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+            .bind(environment).bind(row.flag).bind(row.version).bind(row.document.as_str())
+            .bind(row.sha256.as_str()).bind(row.state.as_str()).bind(row.at).bind(row.actor.as_str())
+            .bind(row.reason.as_deref()).bind(row.action.as_str()).bind(row.diff.as_deref()))
+        .map(drop)
+    }
+
+    /// Opens a stage of a flag.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the flag has had a stage of that number.
+    pub async fn open_stage(&mut self, row: &StageRow) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(
+            &mut self.lent,
+            "open a stage",
+            sqlx::query(
+                "INSERT INTO stages (environment, flag, stage, opened_at, closed_at, version, deciding)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            )
+            .bind(environment)
+            .bind(row.flag)
+            .bind(row.stage)
+            .bind(row.opened_at)
+            .bind(row.closed_at)
+            .bind(row.version)
+            .bind(row.deciding.as_str())
+        )
+        .map(drop)
+    }
+
+    /// Closes a stage of a flag; one that is closed keeps its end.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown stage.
+    pub async fn close_stage(&mut self, flag: i64, stage: i64, at: i64) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        let done = both!(&mut self.lent, "close a stage", c => sqlx::query_scalar::<_, i64>(
+            "UPDATE stages SET closed_at = COALESCE(closed_at, $4)
+             WHERE environment = $1 AND flag = $2 AND stage = $3 RETURNING stage")
+            .bind(environment).bind(flag).bind(stage).bind(at).fetch_optional(c))?;
+        done.map(drop).ok_or(StoreError::NotFound)
+    }
+}

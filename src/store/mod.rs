@@ -1,0 +1,235 @@
+//! All SQL and nothing else: no rules, no HTTP. The only place that knows two engines.
+//!
+//! Every call has a deadline. Time comes in as `now_ms`; the database's and the machine's clocks are not read.
+
+mod api_keys;
+mod audiences;
+mod audit;
+mod changes;
+mod environments;
+mod error;
+mod events;
+mod exposed;
+mod flags;
+mod lent;
+mod migrate;
+mod postgres;
+pub mod sqlite;
+mod write;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::{PgPool, SqlitePool};
+use tokio::time::Instant;
+
+pub use api_keys::{KeyRow, NewKey};
+pub use audiences::{
+    AudienceChange, AudiencePut, AudienceRow, AudienceVersionRow, GenerationRow, NewPart, PartRow,
+};
+pub use audit::{AuditFilter, AuditRow, NewAudit};
+pub use changes::{ChangeRow, ChangedRows, Loaded};
+pub use environments::{EnvironmentRow, Identity, NewEnvironment, NewSecret, SecretRow};
+pub use error::StoreError;
+pub use events::{
+    EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
+};
+pub use flags::{FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+use lent::{Lent, On, both, run};
+pub use write::{Change, WriteTx};
+
+/// How long calls may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// A reading call, waiting for a connection included.
+    pub read: Duration,
+    /// A writing call or a whole write transaction, waiting for its turn included.
+    pub write: Duration,
+    /// All migrations, waiting for another instance's included.
+    pub migrate: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let short = Duration::from_secs(3);
+        Self { read: short, write: short, migrate: Duration::from_secs(30) }
+    }
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Make the SQLite file if it is missing.
+    pub create: bool,
+    /// How long calls may take.
+    pub deadlines: Deadlines,
+}
+
+/// The pools of the engine in use.
+#[derive(Debug, Clone)]
+pub(crate) enum Db {
+    Sqlite { write: SqlitePool, read: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// The database. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) db: Db,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// What tests and operators count, of one environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Counts {
+    /// Rows of `flags`.
+    pub flags: i64,
+    /// Rows of `flag_versions`.
+    pub versions: i64,
+    /// Rows of `stages`.
+    pub stages: i64,
+    /// Rows of `changes`.
+    pub changes: i64,
+    /// Rows of `audit`.
+    pub audit: i64,
+    /// Rows of `audience_ids`.
+    pub audience_ids: i64,
+    /// Rows of `exposures`.
+    pub exposures: i64,
+    /// Rows of `steps`.
+    pub steps: i64,
+}
+
+/// Opens a database: `sqlite:path` or `postgres://...`.
+///
+/// # Errors
+/// [`StoreError::NotFound`] if the file is missing and may not be made, [`StoreError::Foreign`] if it belongs
+/// to another program, [`StoreError::Address`] for an address of neither kind.
+pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
+    let deadlines = options.deadlines;
+    let db = if let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
+        sqlite::open(Path::new(path), options).await?
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Db::Postgres(postgres::open(url, options)?)
+    } else {
+        return Err(StoreError::Address("it begins with neither `sqlite:` nor `postgres:`".into()));
+    };
+    Ok(Store { db, deadlines })
+}
+
+impl Store {
+    /// Whether this is the embedded engine.
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.db, Db::Sqlite { .. })
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Timeout`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut lent = self.reader("ping").await?;
+        run!(&mut lent, "ping", sqlx::query("SELECT 1")).map(drop)
+    }
+
+    /// Closes all connections; the writing one last, so that it folds SQLite's log into the file.
+    pub async fn close(&self) {
+        match &self.db {
+            Db::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// Counts the rows of an environment.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn counts(&self, environment: i64) -> Result<Counts, StoreError> {
+        let mut lent = self.reader("counts").await?;
+        both!(&mut lent, "counts", c => sqlx::query_as::<_, Counts>(
+            "SELECT (SELECT count(*) FROM flags WHERE environment = $1) AS flags,
+                    (SELECT count(*) FROM flag_versions WHERE environment = $1) AS versions,
+                    (SELECT count(*) FROM stages WHERE environment = $1) AS stages,
+                    (SELECT count(*) FROM changes WHERE environment = $1) AS changes,
+                    (SELECT count(*) FROM audit WHERE environment = $1) AS audit,
+                    (SELECT count(*) FROM audience_ids WHERE environment = $1) AS audience_ids,
+                    (SELECT count(*) FROM exposures WHERE environment = $1) AS exposures,
+                    (SELECT count(*) FROM steps WHERE environment = $1) AS steps")
+            .bind(environment).fetch_one(c))
+    }
+
+    /// The settings of durability on the writing connection, as the engine itself names them.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn durability(&self) -> Result<Vec<(&'static str, String)>, StoreError> {
+        let mut lent = self.writer("durability", self.deadlines.read).await?;
+        let asked: [(&'static str, &'static str); 3] = match self.db {
+            Db::Sqlite { .. } => [
+                ("journal_mode", "SELECT journal_mode FROM pragma_journal_mode"),
+                ("synchronous", "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous"),
+                ("foreign_keys", "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys"),
+            ],
+            Db::Postgres(_) => [
+                ("fsync", "SELECT current_setting('fsync')"),
+                ("synchronous_commit", "SELECT current_setting('synchronous_commit')"),
+                ("full_page_writes", "SELECT current_setting('full_page_writes')"),
+            ],
+        };
+        let mut found = Vec::with_capacity(asked.len());
+        for (name, sql) in asked {
+            let value =
+                both!(&mut lent, "durability", c => sqlx::query_scalar::<_, String>(sql).fetch_one(c))?;
+            found.push((name, value));
+        }
+        Ok(found)
+    }
+
+    /// A connection for reading.
+    pub(crate) async fn reader(&self, what: &'static str) -> Result<Lent, StoreError> {
+        self.lend(what, self.deadlines.read, false).await
+    }
+
+    /// The connection for writing.
+    pub(crate) async fn writer(&self, what: &'static str, within: Duration) -> Result<Lent, StoreError> {
+        self.lend(what, within, true).await
+    }
+
+    /// A connection inside a transaction that sees one state of the database.
+    pub(crate) async fn read_transaction(&self, what: &'static str) -> Result<Lent, StoreError> {
+        let mut lent = self.reader(what).await?;
+        lent.begin("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(lent)
+    }
+
+    /// A connection inside a transaction that may write; on SQLite the only one.
+    pub(crate) async fn write_transaction(
+        &self,
+        what: &'static str,
+        within: Duration,
+    ) -> Result<Lent, StoreError> {
+        let mut lent = self.writer(what, within).await?;
+        lent.begin("BEGIN IMMEDIATE", "BEGIN").await?;
+        Ok(lent)
+    }
+
+    async fn lend(&self, what: &'static str, within: Duration, writes: bool) -> Result<Lent, StoreError> {
+        let until = Instant::now() + within;
+        let acquired = tokio::time::timeout_at(until, async {
+            Ok(match &self.db {
+                Db::Sqlite { write, .. } if writes => On::Sqlite(write.acquire().await?),
+                Db::Sqlite { read, .. } => On::Sqlite(read.acquire().await?),
+                Db::Postgres(pool) => On::Postgres(pool.acquire().await?),
+            })
+        });
+        match acquired.await {
+            Ok(Ok(on)) => Ok(Lent::new(on, until)),
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(StoreError::Timeout { what }),
+            Ok(Err(error)) => Err(StoreError::of(what, &error)),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The write transaction: everything that changes configuration goes through one of these.
+
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::lent::{Lent, both, run};
+use super::{Identity, NewEnvironment, NewSecret, Store};
+
+/// A write transaction. Its methods act on the environment locked last; dropping it undoes everything.
+pub struct WriteTx {
+    pub(super) lent: Lent,
+    /// The locked environment, 0 for none.
+    pub(super) environment: i64,
+    snapshot: i64,
+    keys_locked: bool,
+}
+
+/// A write transaction whose environment is locked.
+pub type Change = WriteTx;
+
+impl Store {
+    /// Begins a write transaction with nothing locked.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn begin_write(&self) -> Result<WriteTx, StoreError> {
+        self.begin_write_within(self.deadlines.write).await
+    }
+
+    /// Begins a write transaction that must end `within` that time: for a first start or an import.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn begin_write_within(&self, within: Duration) -> Result<WriteTx, StoreError> {
+        let lent = self.write_transaction("begin a write", within).await?;
+        Ok(WriteTx { lent, environment: 0, snapshot: 0, keys_locked: false })
+    }
+
+    /// Begins a change of an environment: nobody else changes it until this ends.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown environment.
+    pub async fn change(&self, environment: i64) -> Result<Change, StoreError> {
+        let mut tx = self.begin_write().await?;
+        tx.lock_environment(environment).await?;
+        Ok(tx)
+    }
+
+    /// Begins a change of keys; its audit rows belong to no environment.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn keys_change(&self) -> Result<WriteTx, StoreError> {
+        let mut tx = self.begin_write().await?;
+        tx.lock_keys().await?;
+        Ok(tx)
+    }
+
+    /// Begins the first start, which only one instance does; `None` if it has been done.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn first_start(&self) -> Result<Option<WriteTx>, StoreError> {
+        let mut tx = self.begin_write_within(self.deadlines.migrate).await?;
+        tx.lock_keys().await?;
+        Ok(tx.identity().await?.is_none().then_some(tx))
+    }
+}
+
+impl WriteTx {
+    /// The environment that methods act on, 0 for none.
+    #[must_use]
+    pub fn environment(&self) -> i64 {
+        self.environment
+    }
+
+    /// The number that the environment had when it was locked, or the last one taken since.
+    #[must_use]
+    pub fn snapshot(&self) -> i64 {
+        self.snapshot
+    }
+
+    /// Locks an environment and makes it the one that methods act on; its number is answered.
+    /// Whoever locks several does it in order of number.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown environment.
+    pub async fn lock_environment(&mut self, environment: i64) -> Result<i64, StoreError> {
+        let sql = self.lent.pick(
+            "SELECT snapshot FROM environments WHERE number = $1",
+            "SELECT snapshot FROM environments WHERE number = $1 FOR UPDATE",
+        );
+        let found = both!(&mut self.lent, "lock an environment",
+            c => sqlx::query_scalar::<_, i64>(sql).bind(environment).fetch_optional(c))?;
+        self.snapshot = found.ok_or(StoreError::NotFound)?;
+        self.environment = environment;
+        Ok(self.snapshot)
+    }
+
+    /// Locks the keys: changes of keys, audit rows of no environment, the first start.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn lock_keys(&mut self) -> Result<(), StoreError> {
+        if !self.keys_locked {
+            let sql = self.lent.pick(
+                "SELECT value FROM meta WHERE key = 'keys_sequence'",
+                "SELECT value FROM meta WHERE key = 'keys_sequence' FOR UPDATE",
+            );
+            run!(&mut self.lent, "lock the keys", sqlx::query(sql))?;
+            self.keys_locked = true;
+        }
+        Ok(())
+    }
+
+    /// Adds an environment, number 0 so far, and makes it the one that methods act on; its number is answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the key is taken.
+    pub async fn insert_environment(&mut self, new: NewEnvironment<'_>) -> Result<i64, StoreError> {
+        // Numbers of environments are few and stay for ever in tokens: one writer at a time gives them out.
+        self.lock_keys().await?;
+        let number = both!(&mut self.lent, "insert an environment", c => sqlx::query_scalar::<_, i64>(
+            "INSERT INTO environments (number, key, name, settings, snapshot, created_at)
+             SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, 0, $4 FROM environments WHERE true
+             ON CONFLICT DO NOTHING RETURNING number")
+            .bind(new.key.as_str()).bind(new.name).bind(new.settings).bind(new.created_at)
+            .fetch_optional(c))?
+        .ok_or(StoreError::Exists)?;
+        self.lock_environment(number).await?;
+        Ok(number)
+    }
+
+    /// Replaces name and settings of the environment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn update_environment(&mut self, name: &str, settings: &str) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(
+            &mut self.lent,
+            "update an environment",
+            sqlx::query("UPDATE environments SET name = $2, settings = $3 WHERE number = $1")
+                .bind(environment)
+                .bind(name)
+                .bind(settings)
+        )
+        .map(drop)
+    }
+
+    /// Writes down who this database is.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if it knows already.
+    pub async fn initialise(&mut self, identity: &Identity) -> Result<(), StoreError> {
+        let created_at = identity.created_at.to_string();
+        run!(&mut self.lent, "initialise", sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('database_id', $1), ('unit_ids', $2), ('created_at', $3)")
+            .bind(identity.database_id.as_str()).bind(identity.unit_ids.as_str()).bind(created_at.as_str()))
+        .map(drop)
+    }
+
+    /// Who this database is; `None` before the first start.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn identity(&mut self) -> Result<Option<Identity>, StoreError> {
+        super::environments::identity(&mut self.lent).await
+    }
+
+    /// Adds a secret; its number, counted by purpose, is answered.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn insert_secret(&mut self, new: NewSecret<'_>) -> Result<i64, StoreError> {
+        self.lock_keys().await?;
+        both!(&mut self.lent, "insert a secret", c => sqlx::query_scalar::<_, i64>(
+            "INSERT INTO secrets (purpose, number, value, created_at, retired_at)
+             SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, NULL FROM secrets WHERE purpose = $1
+             RETURNING number")
+            .bind(new.purpose).bind(new.value).bind(new.created_at).fetch_one(c))
+    }
+
+    /// Retires a secret; one that is retired keeps its time.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown one.
+    pub async fn retire_secret(&mut self, purpose: &str, number: i64, at: i64) -> Result<(), StoreError> {
+        let done = both!(&mut self.lent, "retire a secret", c => sqlx::query_scalar::<_, i64>(
+            "UPDATE secrets SET retired_at = COALESCE(retired_at, $3) WHERE purpose = $1 AND number = $2
+             RETURNING number")
+            .bind(purpose).bind(number).bind(at).fetch_optional(c))?;
+        done.map(drop).ok_or(StoreError::NotFound)
+    }
+
+    /// Takes the environment's next number and writes down what changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn take_number(&mut self, subjects: &str, now_ms: i64) -> Result<i64, StoreError> {
+        let environment = self.locked()?;
+        self.snapshot = both!(&mut self.lent, "take a number", c => sqlx::query_scalar::<_, i64>(
+            "UPDATE environments SET snapshot = snapshot + 1 WHERE number = $1 RETURNING snapshot")
+            .bind(environment).fetch_one(c))?;
+        let number = self.snapshot;
+        run!(
+            &mut self.lent,
+            "take a number",
+            sqlx::query("INSERT INTO changes (environment, number, at, subjects) VALUES ($1, $2, $3, $4)")
+                .bind(environment)
+                .bind(number)
+                .bind(now_ms)
+                .bind(subjects)
+        )?;
+        Ok(number)
+    }
+
+    /// Commits a transaction whose numbers, if any, are taken.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write; after [`StoreError::Timeout`] the outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.lent.commit().await
+    }
+
+    /// Takes the next number and commits.
+    ///
+    /// # Errors
+    /// As [`WriteTx::take_number`] and [`WriteTx::commit`].
+    pub async fn commit_change(mut self, subjects: &str, now_ms: i64) -> Result<i64, StoreError> {
+        let number = self.take_number(subjects, now_ms).await?;
+        self.commit().await?;
+        Ok(number)
+    }
+
+    /// Counts the keys' sequence up and commits; the new number is answered.
+    ///
+    /// # Errors
+    /// As [`WriteTx::commit`].
+    pub async fn commit_keys(mut self) -> Result<i64, StoreError> {
+        let sequence = self.take_keys_number().await?;
+        self.commit().await?;
+        Ok(sequence)
+    }
+
+    /// The locked environment.
+    pub(super) fn locked(&self) -> Result<i64, StoreError> {
+        if self.environment > 0 { Ok(self.environment) } else { Err(StoreError::NotLocked) }
+    }
+}

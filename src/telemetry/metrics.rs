@@ -1,0 +1,146 @@
+//! All of huidu's metrics, in one place: name, help and labels. Labels come from the configuration
+//! only, never from a request, so that the number of series is bounded.
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// Why the metrics cannot be set up or written.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// Seconds: from a fifth of a millisecond, where decisions live, to ten seconds.
+const SECONDS: [f64; 14] = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+trait Make: Collector + Clone + 'static {
+    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self>
+    where
+        Self: Sized;
+}
+
+impl Make for IntCounterVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Make for IntGaugeVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Make for prometheus::GaugeVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Make for HistogramVec {
+    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
+        Self::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)
+    }
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal [$($label:literal),*];)*) => {
+        /// Every metric of the service, with its own registry.
+        #[derive(Debug, Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// Registers every metric.
+            ///
+            /// # Errors
+            /// [`MetricsError`] if one cannot be registered, which a test rules out.
+            pub fn new() -> Result<Self, MetricsError> {
+                let registry = Registry::new();
+                $(
+                    let $field = <$kind as Make>::make($name, concat!($($help),+).trim(), &[$($label),*])?;
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                #[cfg(target_os = "linux")]
+                registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+                Ok(Self { registry, $($field,)* })
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Decisions made, by what was served and why.
+    decisions: IntCounterVec = "huidu_decisions_total" ["environment", "flag", "variant", "reason"];
+    /// Decisions that gave an error instead of a variant.
+    decision_errors: IntCounterVec = "huidu_decision_errors_total" ["environment", "flag", "code"];
+    /// Exposures stored by this instance: one a unit, stage and rule.
+    exposures: IntCounterVec = "huidu_exposures_total" ["environment", "flag", "variant", "arm"];
+    /// Steps stored by this instance; a metric step counts once for each flag that it is attributed to.
+    steps: IntCounterVec = "huidu_steps_total" ["environment", "flag", "variant", "arm", "step"];
+    /// Value of the steps stored by this instance, in the currency's minor unit.
+    step_value: IntCounterVec = "huidu_step_value_total" ["environment", "flag", "variant", "arm", "step", "currency"];
+    /// Units ever exposed, as the database has them: take the maximum over instances, not the sum.
+    exposed_users: IntGaugeVec = "huidu_exposed_users" ["environment", "flag", "variant", "arm"];
+    /// Configured share of units of a rollout, 0 to 1; 0 while the flag is shut.
+    rollout_ratio: prometheus::GaugeVec = "huidu_rollout_ratio" ["environment", "flag", "rule", "arm"];
+    /// Whether a flag decides by its rules (1) or is shut (0).
+    flag_open: IntGaugeVec = "huidu_flag_open" ["environment", "flag"];
+    /// Flags whose stored form cannot be read: they answer an error.
+    flags_unreadable: IntGaugeVec = "huidu_flags_unreadable" ["environment"];
+    /// Time from a request's arrival to its answer.
+    http_duration: HistogramVec = "huidu_http_request_duration_seconds" ["route", "status"];
+    /// Number of the snapshot that decides.
+    snapshot_number: IntGaugeVec = "huidu_snapshot_number" ["environment"];
+    /// When the snapshot that decides was published.
+    snapshot_timestamp: prometheus::GaugeVec = "huidu_snapshot_timestamp_seconds" ["environment"];
+    /// Time from a change's commit to this instance deciding by it.
+    propagation: HistogramVec = "huidu_propagation_seconds" [];
+    /// Look-ups that a cache answered.
+    cache_hits: IntCounterVec = "huidu_cache_hits_total" ["cache"];
+    /// Look-ups that went on to the database.
+    cache_misses: IntCounterVec = "huidu_cache_misses_total" ["cache"];
+    /// Events stored.
+    events_accepted: IntCounterVec = "huidu_events_accepted_total" ["environment"];
+    /// Events that were there already.
+    events_duplicate: IntCounterVec = "huidu_events_duplicate_total" ["environment"];
+    /// Events refused, by code.
+    events_rejected: IntCounterVec = "huidu_events_rejected_total" ["environment", "code"];
+    /// Events whose time was moved: too far ahead, or before the token's day.
+    events_clamped: IntCounterVec = "huidu_events_clamped_total" ["environment"];
+    /// Events that wait for the writer.
+    event_queue: IntGaugeVec = "huidu_event_queue_events" [];
+    /// Time of one commit of events.
+    event_commit: HistogramVec = "huidu_event_commit_duration_seconds" [];
+    /// Refused calls without a valid key.
+    auth_failures: IntCounterVec = "huidu_auth_failures_total" [];
+    /// The running version.
+    build_info: IntGaugeVec = "huidu_build_info" ["version"];
+}
+
+impl Metrics {
+    /// All metrics in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if one cannot be written.
+    pub fn text(&self) -> Result<String, MetricsError> {
+        let mut text = String::new();
+        prometheus::TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_is_named_after_huidu() {
+        let metrics = Metrics::new().unwrap();
+        metrics.decisions.with_label_values(&["production", "f", "on", "SPLIT"]).inc();
+        let text = metrics.text().unwrap();
+        assert!(text.contains("huidu_decisions_total{environment=\"production\",flag=\"f\",reason=\"SPLIT\",variant=\"on\"} 1"), "{text}");
+        assert!(text.contains("# HELP huidu_decisions_total Decisions made, by what was served and why."));
+    }
+}

@@ -1,0 +1,5 @@
+//! What huidu tells about itself: logs and the ids of requests.
+
+pub mod logs;
+pub mod metrics;
+pub mod request_id;

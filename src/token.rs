@@ -1,0 +1,384 @@
+//! Sealed tokens: what huidu decided, handed to a browser that can neither read nor forge it.
+//!
+//! Deterministic authenticated encryption (AES-GCM-SIV, RFC 8452): the nonce is made of purpose, day and
+//! environment, so the same statement gives the same token all day, and clients see no change where there
+//! is none. In clear at the front, and authenticated: format, key number, purpose, day, environment.
+//!
+//! ```text
+//! format u8 | key u16 | purpose u8 | day u16 | environment u32 | sealed(body) | tag 16     (big-endian, base64url)
+//! body: flag | stage | rule | arm u8 | variant | unit attribute | unit | bucket + 1 | names and values captured
+//! ```
+//! Texts are length-prefixed, numbers are LEB128. An empty unit attribute is `user.id`.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::borrow::Cow;
+
+use aes_gcm_siv::aead::inout::InOutBuf;
+use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use smallvec::SmallVec;
+
+use crate::engine::decision::Arm;
+
+/// Days that a token is accepted: clients keep answers for up to 30.
+pub const TOKEN_DAYS_MAX: i64 = 31;
+/// Longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 4_096;
+const FORMAT: u8 = 1;
+const HEAD: usize = 10;
+const TAG: usize = 16;
+const USER_ID: &str = "user.id";
+
+/// What a token is for; part of the authenticated bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A statement about a decision.
+    Exposure = 1,
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not made by this service, changed, or of another purpose.
+    #[error("the token was not made by this service, or was changed")]
+    Invalid,
+    /// Older than 31 days.
+    #[error("the token is older than {TOKEN_DAYS_MAX} days")]
+    Expired,
+    /// Of another environment.
+    #[error("the token belongs to another environment")]
+    Foreign,
+}
+
+impl TokenError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "token_invalid",
+            Self::Expired => "token_expired",
+            Self::Foreign => "token_foreign",
+        }
+    }
+}
+
+/// A statement about one decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure<'t> {
+    /// Number of the environment.
+    pub environment: i64,
+    /// Days since 1970, UTC.
+    pub day: i64,
+    /// The flag's key.
+    pub flag: Cow<'t, str>,
+    /// The flag's open stage.
+    pub stage: i64,
+    /// The rule's id.
+    pub rule: Cow<'t, str>,
+    /// How the unit came to its variant.
+    pub arm: Arm,
+    /// The variant's key.
+    pub variant: Cow<'t, str>,
+    /// What the unit is, such as `user.id`.
+    pub unit_attribute: Cow<'t, str>,
+    /// The unit.
+    pub unit: Cow<'t, str>,
+    /// The unit's bucket on the flag's line.
+    pub bucket: Option<u32>,
+    /// Attributes kept with the exposure: name without `user.`, value as text.
+    pub captured: SmallVec<[(Cow<'t, str>, Cow<'t, str>); 4]>,
+}
+
+struct NumberedKey {
+    number: u16,
+    cipher: Aes256GcmSiv,
+}
+
+/// The keys that tokens are sealed with, expanded once. The newest seals, all of them open.
+pub struct TokenKeys(Vec<NumberedKey>);
+
+impl std::fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenKeys({})", self.0.len())
+    }
+}
+
+impl TokenKeys {
+    /// Keys by number. With none, nothing can be sealed or opened.
+    #[must_use]
+    pub fn new(keys: impl IntoIterator<Item = (u16, [u8; 32])>) -> Self {
+        let mut keys: Vec<_> = keys
+            .into_iter()
+            .map(|(number, key)| NumberedKey { number, cipher: Aes256GcmSiv::new(&key.into()) })
+            .collect();
+        keys.sort_by_key(|key| std::cmp::Reverse(key.number));
+        Self(keys)
+    }
+
+    /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
+    #[must_use]
+    pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
+        let (Some(key), Ok(day), Ok(environment)) =
+            (self.0.first(), u16::try_from(exposure.day), u32::try_from(exposure.environment))
+        else {
+            return false;
+        };
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        bytes.push(FORMAT);
+        bytes.extend_from_slice(&key.number.to_be_bytes());
+        bytes.push(Purpose::Exposure as u8);
+        bytes.extend_from_slice(&day.to_be_bytes());
+        bytes.extend_from_slice(&environment.to_be_bytes());
+        write_body(exposure, &mut bytes);
+        let (head, body) = bytes.split_at_mut(HEAD);
+        let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)) else { return false };
+        bytes.extend_from_slice(&tag);
+        let from = out.len();
+        out.resize(from + bytes.len().div_ceil(3) * 4, 0);
+        let written = out.get_mut(from..).and_then(|place| URL_SAFE_NO_PAD.encode_slice(&bytes, place).ok());
+        out.truncate(from + written.unwrap_or(0));
+        written.is_some()
+    }
+
+    /// Opens a token of `environment` on day `today`.
+    ///
+    /// # Errors
+    /// [`TokenError`]: nothing of the token may be believed.
+    pub fn open(&self, token: &str, environment: i64, today: i64) -> Result<Exposure<'static>, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::from_elem(0, token.len() / 4 * 3 + 3);
+        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).map_err(|_| TokenError::Invalid)?;
+        bytes.truncate(length);
+        if bytes.len() < HEAD + TAG {
+            return Err(TokenError::Invalid);
+        }
+        let sealed = bytes.len() - TAG;
+        let (front, tag) = bytes.split_at_mut(sealed);
+        let (head, body) = front.split_at_mut(HEAD);
+        let &[format, key_a, key_b, purpose, day_a, day_b, ref env @ ..] = &*head else { return Err(TokenError::Invalid) };
+        let number = u16::from_be_bytes([key_a, key_b]);
+        let key = self.0.iter().find(|key| key.number == number);
+        let (true, Some(key)) = (format == FORMAT && purpose == Purpose::Exposure as u8, key) else {
+            return Err(TokenError::Invalid);
+        };
+        let tag = Tag::try_from(&*tag).map_err(|_| TokenError::Invalid)?;
+        let day = i64::from(u16::from_be_bytes([day_a, day_b]));
+        let of = env.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        key.cipher
+            .decrypt_inout_detached(&nonce(head), head, InOutBuf::from(&mut *body), &tag)
+            .map_err(|_| TokenError::Invalid)?;
+        if i64::from(of) != environment {
+            return Err(TokenError::Foreign);
+        }
+        if today - day > TOKEN_DAYS_MAX {
+            return Err(TokenError::Expired);
+        }
+        // One day ahead is another instance's clock just past midnight.
+        if day > today + 1 {
+            return Err(TokenError::Invalid);
+        }
+        read_body(body, environment, day).ok_or(TokenError::Invalid)
+    }
+}
+
+/// Unique enough: AES-GCM-SIV keeps its promises when a nonce returns, and only equal statements look equal.
+fn nonce(head: &[u8]) -> Nonce {
+    let mut nonce = Nonce::default();
+    for (place, byte) in nonce.iter_mut().zip(head) {
+        *place = *byte;
+    }
+    nonce
+}
+
+type Bytes = SmallVec<[u8; 256]>;
+
+fn write_number(mut number: u64, out: &mut Bytes) {
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap_or_default();
+        number >>= 7;
+        if number == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+fn write_text(text: &str, out: &mut Bytes) {
+    write_number(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_body(exposure: &Exposure<'_>, out: &mut Bytes) {
+    write_text(&exposure.flag, out);
+    write_number(exposure.stage.unsigned_abs(), out);
+    write_text(&exposure.rule, out);
+    out.push(exposure.arm.number());
+    write_text(&exposure.variant, out);
+    write_text(if exposure.unit_attribute == USER_ID { "" } else { &exposure.unit_attribute }, out);
+    write_text(&exposure.unit, out);
+    write_number(exposure.bucket.map_or(0, |bucket| u64::from(bucket) + 1), out);
+    write_number(exposure.captured.len() as u64, out);
+    for (name, value) in &exposure.captured {
+        write_text(name, out);
+        write_text(value, out);
+    }
+}
+
+struct Body<'b>(&'b [u8]);
+
+impl Body<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<Cow<'static, str>> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Cow::Owned(std::str::from_utf8(text).ok()?.to_owned()))
+    }
+}
+
+fn read_body(bytes: &[u8], environment: i64, day: i64) -> Option<Exposure<'static>> {
+    let mut body = Body(bytes);
+    let (flag, stage, rule) = (body.text()?, i64::try_from(body.number()?).ok()?, body.text()?);
+    let (arm, variant) = (Arm::from_number(i64::from(body.byte()?))?, body.text()?);
+    let unit_attribute = body.text().map(|text| if text.is_empty() { Cow::Borrowed(USER_ID) } else { text })?;
+    let (unit, bucket) = (body.text()?, body.number()?);
+    let bucket = bucket.checked_sub(1).map(u32::try_from).transpose().ok()?;
+    let mut captured = SmallVec::new();
+    for _ in 0..body.number()? {
+        captured.push((body.text()?, body.text()?));
+    }
+    body.0.is_empty().then_some(Exposure {
+        environment,
+        day,
+        flag,
+        stage,
+        rule,
+        arm,
+        variant,
+        unit_attribute,
+        unit,
+        bucket,
+        captured,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TODAY: i64 = 20_781;
+
+    fn keys() -> TokenKeys {
+        TokenKeys::new([(1, [3; 32])])
+    }
+
+    fn exposure() -> Exposure<'static> {
+        Exposure {
+            environment: 1,
+            day: TODAY,
+            flag: "wechat-scan-pay".into(),
+            stage: 3,
+            rule: "ramp".into(),
+            arm: Arm::Treatment,
+            variant: "on".into(),
+            unit_attribute: "user.id".into(),
+            unit: "u-1".into(),
+            bucket: Some(41_999),
+            captured: SmallVec::from_iter([("region".into(), "CN-31".into()), ("app_version".into(), "10.9.1".into())]),
+        }
+    }
+
+    fn seal(keys: &TokenKeys, exposure: &Exposure<'_>) -> String {
+        let mut out = Vec::new();
+        assert!(keys.seal(exposure, &mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_token_says_what_was_sealed_and_is_the_same_each_time() {
+        let token = seal(&keys(), &exposure());
+        assert_eq!(token, seal(&keys(), &exposure()));
+        assert_eq!(keys().open(&token, 1, TODAY), Ok(exposure()));
+        assert!(!token.contains("u-1") && token.len() < 200, "{token}");
+    }
+
+    #[test]
+    fn the_format_is_kept_for_ever() {
+        // Made by this program once: a token in a payment link must open after any upgrade.
+        let token = seal(&keys(), &exposure());
+        insta::assert_snapshot!(token, @"");
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_refused() {
+        let token = seal(&keys(), &exposure());
+        let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let refused = keys().open(&URL_SAFE_NO_PAD.encode(changed), 1, TODAY);
+            assert_eq!(refused, Err(TokenError::Invalid), "bit {bit}");
+        }
+        for length in 0..token.len() {
+            assert_eq!(keys().open(&token[..length], 1, TODAY), Err(TokenError::Invalid));
+        }
+    }
+
+    #[test]
+    fn age_environment_and_key_are_checked() {
+        let token = seal(&keys(), &exposure());
+        for (environment, today, expected) in [
+            (1, TODAY + 31, None),
+            (1, TODAY + 32, Some(TokenError::Expired)),
+            (1, TODAY - 1, None),
+            (1, TODAY - 2, Some(TokenError::Invalid)),
+            (2, TODAY, Some(TokenError::Foreign)),
+        ] {
+            assert_eq!(keys().open(&token, environment, today).err(), expected);
+        }
+        assert_eq!(TokenKeys::new([(1, [4; 32])]).open(&token, 1, TODAY), Err(TokenError::Invalid));
+        let rotated = TokenKeys::new([(2, [4; 32]), (1, [3; 32])]);
+        assert!(rotated.open(&token, 1, TODAY).is_ok());
+        assert_ne!(seal(&rotated, &exposure()), token);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_without_panic(text in "\\PC{0,300}") {
+            prop_assert_eq!(keys().open(&text, 1, TODAY), Err(TokenError::Invalid));
+        }
+
+        #[test]
+        fn any_statement_survives(unit in "\\PC{1,60}", attribute in "user\\.[a-z]{1,20}", bucket in prop::option::of(0..1_000_000_u32), stage in 0..i64::MAX) {
+            let mut statement = exposure();
+            (statement.unit, statement.unit_attribute) = (unit.into(), attribute.into());
+            (statement.bucket, statement.stage) = (bucket, stage);
+            let token = seal(&keys(), &statement);
+            prop_assert_eq!(keys().open(&token, 1, TODAY), Ok(statement));
+        }
+    }
+}
