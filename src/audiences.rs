@@ -72,11 +72,13 @@ fn parse_lines(format: Format, body: &[u8]) -> Result<Vec<String>, LineError> {
 fn ndjson_id(text: &str) -> Result<String, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "it is no JSON".to_owned())?;
     let id = value.as_str().or_else(|| value.get("id").and_then(serde_json::Value::as_str));
-    id.map(|id| id.trim().to_owned()).ok_or_else(|| "it is neither a string nor an object with `id`".to_owned())
+    id.map(|id| id.trim().to_owned())
+        .ok_or_else(|| "it is neither a string nor an object with `id`".to_owned())
 }
 
 fn parse_csv(body: &[u8]) -> Result<Vec<String>, LineError> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(body);
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(body);
     let mut ids = Vec::new();
     let mut first = true;
     for record in reader.records() {

@@ -75,8 +75,14 @@ pub fn seal(
 
 /// The attributes that the flag keeps with an exposure, as text.
 #[must_use]
-pub fn captured<'d>(flag: &'d CompiledFlag, context: &'d Context<'_>) -> SmallVec<[(Cow<'d, str>, Cow<'d, str>); 4]> {
-    flag.capture().iter().map(|(slot, name)| (Cow::Borrowed(&**name), text_of(context.attribute(*slot)))).collect()
+pub fn captured<'d>(
+    flag: &'d CompiledFlag,
+    context: &'d Context<'_>,
+) -> SmallVec<[(Cow<'d, str>, Cow<'d, str>); 4]> {
+    flag.capture()
+        .iter()
+        .map(|(slot, name)| (Cow::Borrowed(&**name), text_of(context.attribute(*slot))))
+        .collect()
 }
 
 /// A value as kept: texts as sent, others as JSON text, cut at 64 bytes on a character.

@@ -107,5 +107,7 @@ fn shown(key: &str) -> &str {
 fn refuse_encoding(req: &HttpRequest) -> Option<Problem> {
     let encoding = req.headers().get(header::CONTENT_ENCODING)?;
     let plain = encoding.to_str().is_ok_and(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
-    (!plain).then(|| Problem::new(Code::UnsupportedMediaType, "bodies are not inflated: send it without Content-Encoding"))
+    (!plain).then(|| {
+        Problem::new(Code::UnsupportedMediaType, "bodies are not inflated: send it without Content-Encoding")
+    })
 }

@@ -111,7 +111,8 @@ impl Jobs {
                     if flag.state == crate::engine::flag::State::Archived {
                         continue;
                     }
-                    let labels = [environment.key.as_str(), flag.key.as_str(), row.variant.as_str(), arm.as_str()];
+                    let labels =
+                        [environment.key.as_str(), flag.key.as_str(), row.variant.as_str(), arm.as_str()];
                     self.metrics.exposed_users.with_label_values(&labels).set(row.users);
                 }
             }
@@ -131,7 +132,9 @@ impl Jobs {
                 }
             };
             for row in abandoned {
-                if let Err(error) = self.store.sweep_generation(row.environment, &row.audience, row.generation).await {
+                if let Err(error) =
+                    self.store.sweep_generation(row.environment, &row.audience, row.generation).await
+                {
                     tracing::warn!(%error, audience = %row.audience, "an abandoned upload could not be swept");
                 }
             }

@@ -150,7 +150,13 @@ pub struct Manage {
 impl Manage {
     /// Manages what `store` holds and `live` decides by.
     #[must_use]
-    pub fn new(store: Store, live: Arc<Live>, keys: Arc<KeyTable>, clock: SharedClock, random: SharedRandom) -> Self {
+    pub fn new(
+        store: Store,
+        live: Arc<Live>,
+        keys: Arc<KeyTable>,
+        clock: SharedClock,
+        random: SharedRandom,
+    ) -> Self {
         Self { store, live, keys, clock, random }
     }
 
@@ -179,7 +185,14 @@ impl Manage {
 }
 
 /// An audit row's fields that every change fills alike.
-fn audit<'a>(caller: &'a Caller, at: i64, action: &'a str, kind: &'a str, subject: &'a str, detail: &'a str) -> NewAudit<'a> {
+fn audit<'a>(
+    caller: &'a Caller,
+    at: i64,
+    action: &'a str,
+    kind: &'a str,
+    subject: &'a str,
+    detail: &'a str,
+) -> NewAudit<'a> {
     NewAudit {
         at,
         actor: &caller.name,

@@ -134,7 +134,9 @@ impl TokenKeys {
         bytes.extend_from_slice(&environment.to_be_bytes());
         write_body(exposure, &mut bytes);
         let (head, body) = bytes.split_at_mut(HEAD);
-        let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)) else { return false };
+        let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)) else {
+            return false;
+        };
         bytes.extend_from_slice(&tag);
         let from = out.len();
         out.resize(from + bytes.len().div_ceil(3) * 4, 0);
@@ -160,7 +162,9 @@ impl TokenKeys {
         let sealed = bytes.len() - TAG;
         let (front, tag) = bytes.split_at_mut(sealed);
         let (head, body) = front.split_at_mut(HEAD);
-        let &[format, key_a, key_b, purpose, day_a, day_b, ref env @ ..] = &*head else { return Err(TokenError::Invalid) };
+        let &[format, key_a, key_b, purpose, day_a, day_b, ref env @ ..] = &*head else {
+            return Err(TokenError::Invalid);
+        };
         let number = u16::from_be_bytes([key_a, key_b]);
         let key = self.0.iter().find(|key| key.number == number);
         let (true, Some(key)) = (format == FORMAT && purpose == Purpose::Exposure as u8, key) else {
@@ -263,7 +267,8 @@ fn read_body(bytes: &[u8], environment: i64, day: i64) -> Option<Exposure<'stati
     let mut body = Body(bytes);
     let (flag, stage, rule) = (body.text()?, i64::try_from(body.number()?).ok()?, body.text()?);
     let (arm, variant) = (Arm::from_number(i64::from(body.byte()?))?, body.text()?);
-    let unit_attribute = body.text().map(|text| if text.is_empty() { Cow::Borrowed(USER_ID) } else { text })?;
+    let unit_attribute =
+        body.text().map(|text| if text.is_empty() { Cow::Borrowed(USER_ID) } else { text })?;
     let (unit, bucket) = (body.text()?, body.number()?);
     let bucket = bucket.checked_sub(1).map(u32::try_from).transpose().ok()?;
     let mut captured = SmallVec::new();
@@ -308,7 +313,10 @@ mod tests {
             unit_attribute: "user.id".into(),
             unit: "u-1".into(),
             bucket: Some(41_999),
-            captured: SmallVec::from_iter([("region".into(), "CN-31".into()), ("app_version".into(), "10.9.1".into())]),
+            captured: SmallVec::from_iter([
+                ("region".into(), "CN-31".into()),
+                ("app_version".into(), "10.9.1".into()),
+            ]),
         }
     }
 

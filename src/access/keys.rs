@@ -91,7 +91,8 @@ impl KeyTable {
     pub fn replace(&self, rows: Vec<KeyRow>) {
         let mut table: Map<[u8; 8], Vec<Held>> = Map::default();
         for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
-            let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role)) else {
+            let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role))
+            else {
                 tracing::error!(key = %row.id, "a stored key cannot be read; it is refused");
                 continue;
             };

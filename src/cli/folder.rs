@@ -18,16 +18,22 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if it is missing, and takes it for this process alone.
     pub(super) fn hold(path: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("the data folder {} cannot be made", path.display()))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("the data folder {} cannot be made", path.display()))?;
         let lock = path.join("huidu.lock");
         let file = File::options().create(true).truncate(false).write(true).open(&lock);
         let file = file.with_context(|| format!("{} cannot be opened", lock.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
             Err(fs::TryLockError::WouldBlock) => {
-                bail!("another huidu serves from {}: stop it, or give this one another --data-dir", path.display())
+                bail!(
+                    "another huidu serves from {}: stop it, or give this one another --data-dir",
+                    path.display()
+                )
             }
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", lock.display())),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", lock.display()))
+            }
         }
     }
 
@@ -65,14 +71,21 @@ fn marker(path: &Path) -> PathBuf {
 
 /// Refuses a database file that must not be opened, with a sentence that says what to do.
 pub(super) fn admit(file: &Path, state: &FileState, used: bool) -> anyhow::Result<()> {
-    const RESTORE: &str = "restore it from a backup; to start anew, give another --data-dir, or move this folder away";
+    const RESTORE: &str =
+        "restore it from a backup; to start anew, give another --data-dir, or move this folder away";
     let name = file.display();
     match (state, used) {
         (FileState::Huidu, _) | (FileState::Missing | FileState::Empty, false) => Ok(()),
-        (FileState::Missing, true) => bail!("the database {name} is gone, though this data folder was used before: {RESTORE}"),
-        (FileState::Empty, true) => bail!("the database {name} is empty, though this data folder was used before: {RESTORE}"),
+        (FileState::Missing, true) => {
+            bail!("the database {name} is gone, though this data folder was used before: {RESTORE}")
+        }
+        (FileState::Empty, true) => {
+            bail!("the database {name} is empty, though this data folder was used before: {RESTORE}")
+        }
         (FileState::Foreign, _) => bail!("{name} is no database of huidu; it was left as it is: {RESTORE}"),
-        (FileState::Corrupt(why), _) => bail!("the database {name} is damaged ({why}); it was left as it is: {RESTORE}"),
+        (FileState::Corrupt(why), _) => {
+            bail!("the database {name} is damaged ({why}); it was left as it is: {RESTORE}")
+        }
     }
 }
 

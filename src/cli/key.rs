@@ -62,7 +62,10 @@ async fn create(
 ) -> anyhow::Result<()> {
     let used_with = folder::used_with(&settings.data_dir)?;
     if used_with.is_none() && settings.is_embedded() {
-        bail!("there is no database in {} yet: `huidu serve` makes it and shows its first keys", settings.data_dir.display());
+        bail!(
+            "there is no database in {} yet: `huidu serve` makes it and shows its first keys",
+            settings.data_dir.display()
+        );
     }
     let store = start::start(settings, used_with.as_deref()).await?.store;
     let environments = store.environments().await?;
@@ -75,11 +78,18 @@ async fn create(
     };
     let clock: crate::clock::SharedClock = Arc::new(MachineClock);
     let live = Arc::new(Live::new(store.clone(), Metrics::new()?, clock.clone()).await?);
-    let manage = Manage::new(store.clone(), live, Arc::new(KeyTable::default()), clock, Arc::new(SystemRandom));
+    let manage =
+        Manage::new(store.clone(), live, Arc::new(KeyTable::default()), clock, Arc::new(SystemRandom));
     let caller = Caller { name: "huidu key create".to_owned(), request_id: None, reason: None };
-    let operator =
-        Actor { id: "operator".into(), name: "operator".into(), role: Role::Admin, environment: None, expires_at: None };
-    let made = manage.create_key(&caller, &operator, &KeyWish { name, role, environment, expires_at }).await?;
+    let operator = Actor {
+        id: "operator".into(),
+        name: "operator".into(),
+        role: Role::Admin,
+        environment: None,
+        expires_at: None,
+    };
+    let made =
+        manage.create_key(&caller, &operator, &KeyWish { name, role, environment, expires_at }).await?;
     say(&made.text);
     store.close().await;
     Ok(())

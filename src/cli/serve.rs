@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::folder::Folder;
-use super::start::{Started, start};
 use super::say;
+use super::start::{Started, start};
 use crate::access::KeyTable;
 use crate::clock::{MachineClock, SharedClock};
 use crate::engine::bucket;
@@ -35,14 +35,18 @@ const FLUSH_MAX: Duration = Duration::from_secs(4);
 
 pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
     logs::start(settings.log_format, &settings.log)?;
-    anyhow::ensure!(bucket::self_check(), "the bucketing hash is wrong on this machine: cohorts would move, so nothing is served");
+    anyhow::ensure!(
+        bucket::self_check(),
+        "the bucketing hash is wrong on this machine: cohorts would move, so nothing is served"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(settings))
 }
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let folder = Folder::hold(&settings.data_dir)?;
-    let listener = TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen)
+        .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let Started { store, identity, first_keys } = start(&settings, folder.used_with()?.as_deref()).await?;
     folder.remember(&identity.database_id)?;
     let clock: SharedClock = Arc::new(MachineClock);
@@ -52,7 +56,8 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let live = Arc::new(Live::new(store.clone(), metrics.clone(), clock.clone()).await?);
     live.refresh().await.context("the flags cannot be loaded")?;
     let keys = Arc::new(KeyTable::default());
-    let manage = Arc::new(Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone()));
+    let manage =
+        Arc::new(Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone()));
     manage.reload_keys().await?;
     let limits = writer::Limits {
         events_max: settings.event_queue_events,
@@ -74,7 +79,9 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         settings,
     });
-    let jobs = Jobs { store: store.clone(), live, manage, metrics: metrics.clone(), clock: service.clock.clone() }.start();
+    let jobs =
+        Jobs { store: store.clone(), live, manage, metrics: metrics.clone(), clock: service.clock.clone() }
+            .start();
     let (addresses, server) = listen(listener, service, Arc::new(HttpMeters::new(&metrics)))?;
     announce(&addresses, first_keys.as_ref());
     let handle = server.handle();
@@ -86,7 +93,9 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     jobs.stop();
     // Every queue is gone with the server, so the writer ends when nothing waits.
     if tokio::time::timeout(FLUSH_MAX, writer).await.is_err() {
-        tracing::error!("the last events could not be stored in time; their senders were not told that they were");
+        tracing::error!(
+            "the last events could not be stored in time; their senders were not told that they were"
+        );
     }
     tokio::time::timeout(FLUSH_MAX, store.close()).await.unwrap_or_default();
     tracing::info!("stopped");

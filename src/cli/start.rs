@@ -30,7 +30,9 @@ pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyho
     let url = url.expose_secret();
     if let Some(file) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
         let file = Path::new(file);
-        let state = inspect(file).await.with_context(|| format!("the database {} cannot be inspected", file.display()))?;
+        let state = inspect(file)
+            .await
+            .with_context(|| format!("the database {} cannot be inspected", file.display()))?;
         folder::admit(file, &state, used_with.is_some())?;
     }
     let call = Duration::from_millis(settings.database_timeout_ms);
@@ -71,7 +73,9 @@ pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyho
         );
     }
     if let Some(key) = bootstrap {
-        add_bootstrap_key(&store, key.expose_secret(), clock.now_ms()).await.context("the bootstrap key could not be added")?;
+        add_bootstrap_key(&store, key.expose_secret(), clock.now_ms())
+            .await
+            .context("the bootstrap key could not be added")?;
     }
     Ok(Started { store, identity, first_keys })
 }

@@ -57,7 +57,9 @@ impl UnitIds {
     pub fn stored(&self, unit: &str) -> String {
         match self {
             Self::Plain => unit.to_owned(),
-            Self::Hashed(secret) => blake3::keyed_hash(secret, unit.as_bytes()).to_hex().chars().take(32).collect(),
+            Self::Hashed(secret) => {
+                blake3::keyed_hash(secret, unit.as_bytes()).to_hex().chars().take(32).collect()
+            }
         }
     }
 }
@@ -125,7 +127,9 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Refused {
 
 const SERVER_KEY: Refused = (
     "server_key_required",
-    Cow::Borrowed("a client key sends exposures and funnel stops with their token; metrics, values and ids need a server key"),
+    Cow::Borrowed(
+        "a client key sends exposures and funnel stops with their token; metrics, values and ids need a server key",
+    ),
 );
 
 impl Checker<'_> {
@@ -134,7 +138,12 @@ impl Checker<'_> {
     /// # Errors
     /// [`Rejection`] with the event's place `index`.
     pub fn check(&self, index: usize, raw: &RawValue) -> Result<(Rows, bool), Rejection> {
-        let reject = |id: Option<String>, (code, detail): Refused| Rejection { index, id, code, detail: detail.into_owned() };
+        let reject = |id: Option<String>, (code, detail): Refused| Rejection {
+            index,
+            id,
+            code,
+            detail: detail.into_owned(),
+        };
         let sent = Sent::read(raw).map_err(|detail| reject(id_of(raw), invalid(detail)))?;
         let rows = refuse_nul(&sent).and_then(|()| match sent.kind {
             EventType::Exposure => self.exposure(&sent),
@@ -179,11 +188,14 @@ impl Checker<'_> {
             return Err(SERVER_KEY);
         }
         let flag = self.named_flag(sent)?.ok_or_else(|| invalid("`flag` is required without a token"))?;
-        let variant = sent.variant.as_deref().ok_or_else(|| invalid("`variant` is required without a token"))?;
-        let variant = flag.variant_index(variant).ok_or_else(|| invalid("`variant`: the flag has no such variant"))?;
+        let variant =
+            sent.variant.as_deref().ok_or_else(|| invalid("`variant` is required without a token"))?;
+        let variant =
+            flag.variant_index(variant).ok_or_else(|| invalid("`variant`: the flag has no such variant"))?;
         let units = units(sent)?;
         let unit = units.get(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
-        let stage = flag.stage.ok_or(("flag_not_open", "the flag is not live, or its end has passed".into()))?;
+        let stage =
+            flag.stage.ok_or(("flag_not_open", "the flag is not live, or its end has passed".into()))?;
         let body = sent.context.map(|raw| format!("{{\"context\":{}}}", raw.get()));
         let mut context = match &body {
             Some(body) => {
@@ -206,7 +218,9 @@ impl Checker<'_> {
                 let own_rule = decision.rule().map(|rule| rule.id.as_str());
                 (rule, arm) = match (own_rule, served.arm) {
                     (Some(rule), Some(arm)) => (rule, arm),
-                    _ => return Err(("not_measured", "the decision for this context is not measured".into())),
+                    _ => {
+                        return Err(("not_measured", "the decision for this context is not measured".into()));
+                    }
                 };
             }
         }
@@ -228,7 +242,8 @@ impl Checker<'_> {
     }
 
     fn exposure_row(&self, exposure: &Exposure<'_>, flag: i64, at: i64) -> ExposureRow {
-        let captured: BTreeMap<_, _> = exposure.captured.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let captured: BTreeMap<_, _> =
+            exposure.captured.iter().map(|(name, value)| (&**name, &**value)).collect();
         ExposureRow {
             environment: exposure.environment,
             unit: self.unit_ids.stored(&exposure.unit),
@@ -279,7 +294,13 @@ impl Checker<'_> {
         Ok((Rows::Steps(rows), moved))
     }
 
-    fn step_of_token(&self, token: &str, sent: &Sent<'_>, used: &StepUse, mut row: StepRow) -> Result<CheckedStep, Refused> {
+    fn step_of_token(
+        &self,
+        token: &str,
+        sent: &Sent<'_>,
+        used: &StepUse,
+        mut row: StepRow,
+    ) -> Result<CheckedStep, Refused> {
         let exposure = self.open(token, sent)?;
         let flag = self.flag_of(&exposure)?;
         row.unit = self.unit_ids.stored(&exposure.unit);
@@ -291,14 +312,22 @@ impl Checker<'_> {
                 row.flag = Some(flag.number);
                 row.stage = Some(exposure.stage);
                 row.rule = Some(exposure.rule.into_owned());
-                return Ok(CheckedStep { row, measured: Some((exposure.variant.into_owned(), exposure.arm)) });
+                return Ok(CheckedStep {
+                    row,
+                    measured: Some((exposure.variant.into_owned(), exposure.arm)),
+                });
             }
             StepKind::Stop => return Err(("unknown_step", "the step is no stop of the token's flag".into())),
         }
         Ok(row.into())
     }
 
-    fn step_of_units(&self, sent: &Sent<'_>, used: &StepUse, row: StepRow) -> Result<Vec<CheckedStep>, Refused> {
+    fn step_of_units(
+        &self,
+        sent: &Sent<'_>,
+        used: &StepUse,
+        row: StepRow,
+    ) -> Result<Vec<CheckedStep>, Refused> {
         if self.role == Role::Client {
             return Err(SERVER_KEY);
         }
@@ -309,10 +338,14 @@ impl Checker<'_> {
             ..row.clone()
         };
         match used.kind {
-            StepKind::Metric if units.is_empty() => Err(invalid("`user_id` or `units` is required without a token")),
+            StepKind::Metric if units.is_empty() => {
+                Err(invalid("`user_id` or `units` is required without a token"))
+            }
             StepKind::Metric => Ok(units.iter().map(|unit| of(unit).into()).collect()),
             StepKind::Stop => {
-                let flag = self.named_flag(sent)?.ok_or(("flag_required", "a stop without a token names its `flag`".into()))?;
+                let flag = self
+                    .named_flag(sent)?
+                    .ok_or(("flag_required", "a stop without a token names its `flag`".into()))?;
                 if !used.flags.contains(&flag.index) {
                     return Err(("unknown_step", "the step is no stop of this flag".into()));
                 }
@@ -324,19 +357,24 @@ impl Checker<'_> {
     }
 
     fn open(&self, token: &str, sent: &Sent<'_>) -> Result<Exposure<'static>, Refused> {
-        for (field, there) in
-            [("user_id", sent.user_id.is_some()), ("units", sent.units.is_some()), ("flag", sent.flag.is_some())]
-        {
+        for (field, there) in [
+            ("user_id", sent.user_id.is_some()),
+            ("units", sent.units.is_some()),
+            ("flag", sent.flag.is_some()),
+        ] {
             if there {
                 return Err(invalid(format!("`{field}` beside a token: the token says it already")));
             }
         }
-        let opened = self.tokens.open(token, self.snapshot().environment_number(), self.now_ms.div_euclid(DAY_MS));
+        let opened =
+            self.tokens.open(token, self.snapshot().environment_number(), self.now_ms.div_euclid(DAY_MS));
         opened.map_err(|error| (error.code(), error.to_string().into()))
     }
 
     fn flag_of(&self, exposure: &Exposure<'_>) -> Result<&Arc<CompiledFlag>, Refused> {
-        self.snapshot().find(&exposure.flag).ok_or(("token_invalid", "the token's flag is not known here".into()))
+        self.snapshot()
+            .find(&exposure.flag)
+            .ok_or(("token_invalid", "the token's flag is not known here".into()))
     }
 
     fn named_flag(&self, sent: &Sent<'_>) -> Result<Option<&Arc<CompiledFlag>>, Refused> {
@@ -365,7 +403,11 @@ impl Checker<'_> {
 
     fn value(&self, sent: &Sent<'_>) -> Result<(Option<i64>, Option<String>), Refused> {
         let Some(value) = &sent.value else {
-            return if sent.currency.is_some() { Err(invalid("`currency` needs a `value`")) } else { Ok((None, None)) };
+            return if sent.currency.is_some() {
+                Err(invalid("`currency` needs a `value`"))
+            } else {
+                Ok((None, None))
+            };
         };
         if self.role == Role::Client {
             return Err(SERVER_KEY);
@@ -404,7 +446,11 @@ impl Checker<'_> {
 }
 
 fn missing_unit(flag: &CompiledFlag) -> Refused {
-    invalid(format!("the flag's unit `{}` is required, in `units`{}", flag.unit_attribute, if &*flag.unit_attribute == "user.id" { " or as `user_id`" } else { "" }))
+    invalid(format!(
+        "the flag's unit `{}` is required, in `units`{}",
+        flag.unit_attribute,
+        if &*flag.unit_attribute == "user.id" { " or as `user_id`" } else { "" }
+    ))
 }
 
 fn text_id(field: &str, id: &str) -> Result<String, Refused> {
@@ -419,7 +465,8 @@ fn units(sent: &Sent<'_>) -> Result<Units, Refused> {
     let mut units = Units::new();
     for (attribute, unit) in sent.units.iter().flatten() {
         let known = Attribute::parse(attribute).filter(|attribute| attribute.scope != Scope::Goods);
-        let attribute = known.ok_or_else(|| invalid("`units` is keyed by `user.*` or `order.*` attributes"))?;
+        let attribute =
+            known.ok_or_else(|| invalid("`units` is keyed by `user.*` or `order.*` attributes"))?;
         units.insert(attribute.to_string(), text_id("units", unit)?);
     }
     if let Some(user) = &sent.user_id
@@ -444,7 +491,9 @@ fn refuse_nul(sent: &Sent<'_>) -> Result<(), Refused> {
         ("order_id", &sent.order_id),
         ("currency", &sent.currency),
     ];
-    if let Some((field, _)) = fields.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.contains('\0'))) {
+    if let Some((field, _)) =
+        fields.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.contains('\0')))
+    {
         return Err(invalid(format!("`{field}` holds U+0000")));
     }
     if sent.units.iter().flatten().any(|(name, unit)| name.contains('\0') || unit.contains('\0')) {

@@ -57,7 +57,10 @@ pub struct Queue {
 impl Queue {
     /// A line that holds at most `events_max` events of `bytes_max` bytes, and its end for the writer.
     #[must_use]
-    pub(super) fn new(events_max: usize, bytes_max: usize) -> (Self, mpsc::UnboundedReceiver<Job>, Arc<Waiting>) {
+    pub(super) fn new(
+        events_max: usize,
+        bytes_max: usize,
+    ) -> (Self, mpsc::UnboundedReceiver<Job>, Arc<Waiting>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
         (Self { sender, waiting: waiting.clone(), events_max, bytes_max }, receiver, waiting)

@@ -105,7 +105,10 @@ impl Writer {
             self.write(taken).await;
             let left = self.waiting.events.fetch_sub(count, Ordering::AcqRel) - count;
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            self.metrics.event_queue.with_label_values(&[] as &[&str]).set(i64::try_from(left).unwrap_or(i64::MAX));
+            self.metrics
+                .event_queue
+                .with_label_values(&[] as &[&str])
+                .set(i64::try_from(left).unwrap_or(i64::MAX));
         }
     }
 
@@ -165,7 +168,8 @@ impl Writer {
             accept(gathered.step_events.get(at));
             match row.flag {
                 Some(flag) => {
-                    let of_token = gathered.measured.get(at).and_then(Option::as_ref).map(|(v, arm)| (v.as_str(), *arm));
+                    let of_token =
+                        gathered.measured.get(at).and_then(Option::as_ref).map(|(v, arm)| (v.as_str(), *arm));
                     let found = variant.as_deref().zip(arm.and_then(Arm::from_number));
                     if let Some((variant, arm)) = of_token.or(found) {
                         self.count_step(row, flag, variant, arm);
@@ -183,7 +187,8 @@ impl Writer {
 
     fn count_exposure(&self, row: &ExposureRow) {
         let Some(published) = self.published(row.environment) else { return };
-        if let (Some(flag), Some(arm)) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm)) {
+        if let (Some(flag), Some(arm)) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm))
+        {
             let environment = published.snapshot.environment().as_str();
             let labels = [environment, flag.key.as_str(), &row.variant, arm.as_str()];
             self.metrics.exposures.with_label_values(&labels).inc();
@@ -198,7 +203,8 @@ impl Writer {
         self.metrics.steps.with_label_values(&labels).inc();
         if let (Some(value), Some(currency)) = (row.value, row.currency.as_deref()) {
             let [environment, flag, variant, arm, step] = labels;
-            let counter = self.metrics.step_value.with_label_values(&[environment, flag, variant, arm, step, currency]);
+            let counter =
+                self.metrics.step_value.with_label_values(&[environment, flag, variant, arm, step, currency]);
             counter.inc_by(u64::try_from(value).unwrap_or_default());
         }
     }
@@ -246,7 +252,8 @@ impl Writer {
             }
         }
         for (environment, units) in missing {
-            let asked: Vec<(&str, &str)> = units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
+            let asked: Vec<(&str, &str)> =
+                units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
             let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
             for row in self.store.unit_exposures(environment, &asked).await? {
                 rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
@@ -263,9 +270,14 @@ impl Writer {
 }
 
 /// The unit's latest exposure to `flag` that `step` counts for.
-fn latest_before<'e>(exposures: &'e [ExposureRow], flag: &CompiledFlag, step: &StepRow) -> Option<&'e ExposureRow> {
+fn latest_before<'e>(
+    exposures: &'e [ExposureRow],
+    flag: &CompiledFlag,
+    step: &StepRow,
+) -> Option<&'e ExposureRow> {
     let document = flag.document.as_ref()?;
     let window_ms = document.window_hours(document.metric(&step.step)?) * HOUR_MS;
-    let inside = |row: &&ExposureRow| row.flag == flag.number && row.at <= step.at && step.at < row.at + window_ms;
+    let inside =
+        |row: &&ExposureRow| row.flag == flag.number && row.at <= step.at && step.at < row.at + window_ms;
     exposures.iter().filter(inside).max_by_key(|row| row.at)
 }

@@ -101,7 +101,10 @@ fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor
     if !R::allows(actor.role) {
         return Err(Problem::new(Code::Forbidden, format!("a {} key may not do this", actor.role)));
     }
-    if !req.method().is_safe() && !R::allows(crate::access::Role::Client) && !R::allows(crate::access::Role::Server) {
+    if !req.method().is_safe()
+        && !R::allows(crate::access::Role::Client)
+        && !R::allows(crate::access::Role::Server)
+    {
         let state = service.limits.write(&actor.id)?;
         req.extensions_mut().insert::<RateState>(state);
     }
@@ -117,7 +120,10 @@ fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Prob
     });
     let key = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
     let Some(key) = key else {
-        return Err(Problem::new(Code::Unauthorized, "a key is needed, as `Authorization: Bearer` or `X-API-Key`"));
+        return Err(Problem::new(
+            Code::Unauthorized,
+            "a key is needed, as `Authorization: Bearer` or `X-API-Key`",
+        ));
     };
     if let Some(actor) = service.keys.find(key, || service.clock.now_ms()) {
         return Ok(actor);
@@ -130,12 +136,14 @@ fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Prob
 /// Whom failures count for: the peer, or, behind a trusted proxy, the last address that no trusted one added.
 fn address(req: &HttpRequest, service: &Service) -> Option<IpAddr> {
     let peer = req.peer_addr()?.ip();
-    let trusted = |address: IpAddr| service.settings.trusted_proxies.iter().any(|network| network.contains(address));
+    let trusted =
+        |address: IpAddr| service.settings.trusted_proxies.iter().any(|network| network.contains(address));
     if !trusted(peer) {
         return Some(peer);
     }
     let forwarded = req.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-    let addresses: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
+    let addresses: Vec<IpAddr> =
+        forwarded.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
     Some(addresses.into_iter().rev().find(|address| !trusted(*address)).unwrap_or(peer))
 }
 

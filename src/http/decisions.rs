@@ -57,7 +57,11 @@ fn write_entry(decision: &Decision<'_>, context: &Context<'_>, with_rule: bool, 
     out.extend_from_slice(decision.flag.key.as_str().as_bytes());
     match (decision.result, decision.variant()) {
         (Ok(served), Some(variant)) => {
-            out.extend_from_slice(if decision.is_visible() { b"\",\"visible\":true" } else { b"\",\"visible\":false" });
+            out.extend_from_slice(if decision.is_visible() {
+                b"\",\"visible\":true"
+            } else {
+                b"\",\"visible\":false"
+            });
             out.extend_from_slice(b",\"variant\":\"");
             out.extend_from_slice(variant.key.as_str().as_bytes());
             out.extend_from_slice(b"\",\"value\":");

@@ -42,7 +42,11 @@ pub async fn append(
 }
 
 /// Sorts the events into rows and refusals.
-fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<(Vec<Rows>, Vec<Rejection>), Problem> {
+fn check(
+    access: &Access<Decide>,
+    parsed: &Body<'_>,
+    service: &Service,
+) -> Result<(Vec<Rows>, Vec<Rejection>), Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let checker = Checker {
         published: &published,
@@ -82,7 +86,9 @@ fn refuse(error: &QueueError) -> Problem {
     match error {
         QueueError::Full => Problem::new(Code::QueueFull, "too many events wait; send these again"),
         QueueError::Stopping => Problem::new(Code::QueueFull, "the service is stopping; send these again"),
-        QueueError::Store(_) => Problem::new(Code::DatabaseUnavailable, "the events could not be stored; send these again"),
+        QueueError::Store(_) => {
+            Problem::new(Code::DatabaseUnavailable, "the events could not be stored; send these again")
+        }
     }
 }
 

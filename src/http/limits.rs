@@ -45,7 +45,10 @@ impl Limits {
     pub fn new(failures_per_minute: u32, writes_per_minute: u32) -> Self {
         let quota = |n: u32| Quota::per_minute(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
         let keyed = |n| RateLimiter::keyed(quota(n)).with_middleware();
-        Self { failures: keyed(failures_per_minute), writes: RateLimiter::keyed(quota(writes_per_minute)).with_middleware() }
+        Self {
+            failures: keyed(failures_per_minute),
+            writes: RateLimiter::keyed(quota(writes_per_minute)).with_middleware(),
+        }
     }
 
     /// Counts a wrong key.
@@ -66,13 +69,19 @@ impl Limits {
     /// `rate_limited` for a key that writes too often.
     pub fn write(&self, key: &str) -> Result<RateState, Problem> {
         match self.writes.check_key(&key.into()) {
-            Ok(state) => Ok(RateState { quota: state.quota().burst_size().get(), remaining: state.remaining_burst_capacity() }),
+            Ok(state) => Ok(RateState {
+                quota: state.quota().burst_size().get(),
+                remaining: state.remaining_burst_capacity(),
+            }),
             Err(wait) => {
                 let seconds = wait.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
                 let state = RateState { quota: wait.quota().burst_size().get(), remaining: 0 };
                 Err(Problem::new(Code::RateLimited, "too many writes with this key")
                     .retry_after(seconds)
-                    .header(actix_web::http::header::HeaderName::from_static("ratelimit-policy"), state.policy())
+                    .header(
+                        actix_web::http::header::HeaderName::from_static("ratelimit-policy"),
+                        state.policy(),
+                    )
                     .header(actix_web::http::header::HeaderName::from_static("ratelimit"), state.limit()))
             }
         }

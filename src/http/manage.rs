@@ -27,7 +27,9 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
     config
         .service(resource("/v1/environments").route(get(keys::environments)).allow(&["GET"]))
-        .service(resource("/v1/keys").route(get(keys::list)).route(post(keys::create)).allow(&["GET", "POST"]))
+        .service(
+            resource("/v1/keys").route(get(keys::list)).route(post(keys::create)).allow(&["GET", "POST"]),
+        )
         .service(resource("/v1/keys/{id}").route(super::delete(keys::revoke)).allow(&["DELETE"]))
         .service(resource("/v1/audit").route(get(audit::global)).allow(&["GET"]))
         .service(resource(FLAGS).route(get(flags::list)).allow(&["GET"]))
@@ -57,14 +59,19 @@ impl From<ManageError> for Problem {
             ManageError::Store(error) => return Self::from_store(error),
             ManageError::Live(error) => {
                 tracing::error!(%error, "a change is stored, but not yet served here");
-                return Self::new(Code::DatabaseUnavailable, "the change is stored, but could not be loaded yet");
+                return Self::new(
+                    Code::DatabaseUnavailable,
+                    "the change is stored, but could not be loaded yet",
+                );
             }
             ManageError::Random(_) => Code::Internal,
             ManageError::NotFound(_) => Code::NotFound,
             ManageError::FlagExists(_) => Code::FlagExists,
             ManageError::AudienceExists(_) => Code::AudienceExists,
             ManageError::Conflict { .. } => Code::VersionConflict,
-            ManageError::FlagInUse(flags) => return Self::new(Code::FlagInUse, error.to_string()).with("flags", json!(flags)),
+            ManageError::FlagInUse(flags) => {
+                return Self::new(Code::FlagInUse, error.to_string()).with("flags", json!(flags));
+            }
             ManageError::AudienceInvalid(_) => Code::AudienceInvalid,
             ManageError::AudienceTooLarge(_) => Code::AudienceTooLarge,
             ManageError::Quota(_) => Code::QuotaReached,
@@ -81,7 +88,10 @@ impl Problem {
         match error {
             StoreError::NotFound => return Self::new(Code::NotFound, "there is nothing of that name"),
             StoreError::Conflict { current, sent } => {
-                return Self::new(Code::VersionConflict, format!("it is at version {current}, you sent {sent}"));
+                return Self::new(
+                    Code::VersionConflict,
+                    format!("it is at version {current}, you sent {sent}"),
+                );
             }
             StoreError::Exists => return Self::new(Code::StateConflict, "it exists already"),
             _ => {}
@@ -91,7 +101,10 @@ impl Problem {
             StoreError::Statement(_) | StoreError::NotLocked | StoreError::Corrupt { .. } => {
                 Self::new(Code::Internal, "the database refused; the log says why")
             }
-            _ => Self::new(Code::DatabaseUnavailable, "the database does not answer; nothing was changed, or it cannot be known"),
+            _ => Self::new(
+                Code::DatabaseUnavailable,
+                "the database does not answer; nothing was changed, or it cannot be known",
+            ),
         }
     }
 }

@@ -60,9 +60,11 @@ fn single(
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
     let flag = published.snapshot.find(key).ok_or_else(|| {
-        Problem::new(Code::FlagNotFound, "there is no such flag in this environment").of_flag(super::shown(key))
+        Problem::new(Code::FlagNotFound, "there is no such flag in this environment")
+            .of_flag(super::shown(key))
     })?;
-    let parsed = parse_ofrep(body, published.snapshot.attributes()).map_err(|e| refuse_context(&e).of_flag(key))?;
+    let parsed =
+        parse_ofrep(body, published.snapshot.attributes()).map_err(|e| refuse_context(&e).of_flag(key))?;
     let decision = decide::one(published, flag, &parsed.context);
     if let Err(error) = decision.result {
         return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
@@ -87,7 +89,8 @@ fn bulk(
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
-    let parsed = parse_ofrep(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let parsed =
+        parse_ofrep(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
     let answer = Answer { published, service, actor: &access.actor, context: &parsed.context };
     let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");
@@ -123,7 +126,9 @@ fn bulk(
 fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(body).update(actor.id.as_bytes());
-    for number in [published.snapshot.environment_number(), published.snapshot.number(), day, published.expired] {
+    for number in
+        [published.snapshot.environment_number(), published.snapshot.number(), day, published.expired]
+    {
         hasher.update(&number.to_le_bytes());
     }
     let mut hash = [0; 16];

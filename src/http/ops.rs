@@ -43,7 +43,9 @@ pub async fn metrics(_: Open, req: HttpRequest, service: Data<Service>) -> Resul
     // Thousands of series take milliseconds: not on a thread that decides.
     let text = actix_web::web::block(move || metrics.text()).await;
     match text {
-        Ok(Ok(text)) => Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)),
+        Ok(Ok(text)) => {
+            Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+        }
         Ok(Err(error)) => Err(Problem::new(Code::Internal, error.to_string())),
         Err(error) => Err(Problem::new(Code::Internal, error.to_string())),
     }

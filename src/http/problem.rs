@@ -140,7 +140,8 @@ impl Code {
 
     /// Whole seconds to wait, where waiting helps.
     fn retry_after(self) -> Option<u32> {
-        matches!(self, Self::QueueFull | Self::DatabaseUnavailable | Self::NotReady | Self::RateLimited).then_some(1)
+        matches!(self, Self::QueueFull | Self::DatabaseUnavailable | Self::NotReady | Self::RateLimited)
+            .then_some(1)
     }
 }
 
@@ -160,7 +161,14 @@ impl Problem {
     /// A refusal with a sentence for people.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), fields: Map::new(), headers: Vec::new(), retry_after: code.retry_after(), close: false }
+        Self {
+            code,
+            detail: detail.into(),
+            fields: Map::new(),
+            headers: Vec::new(),
+            retry_after: code.retry_after(),
+            close: false,
+        }
     }
 
     /// All faults of a document.

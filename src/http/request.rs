@@ -41,7 +41,9 @@ pub fn precondition(req: &HttpRequest) -> Result<Precondition, Problem> {
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
         (None | Some("*"), Some("*")) => Ok(Precondition::New),
         (Some(tags), None) if tags != "*" => versions(tags).map(Precondition::Versions),
-        (Some(_), Some(_)) => Err(Problem::new(Code::HeaderInvalid, "`If-Match` and `If-None-Match` exclude each other")),
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Code::HeaderInvalid, "`If-Match` and `If-None-Match` exclude each other"))
+        }
         (None, Some(_)) => Err(Problem::new(Code::HeaderInvalid, "`If-None-Match` is `*` here")),
         (None | Some(_), None) => Err(Problem::new(
             Code::PreconditionRequired,
@@ -56,7 +58,9 @@ pub fn precondition(req: &HttpRequest) -> Result<Precondition, Problem> {
 /// As [`precondition`].
 pub fn if_match(req: &HttpRequest) -> Result<Precondition, Problem> {
     match precondition(req)? {
-        Precondition::New => Err(Problem::new(Code::PreconditionRequired, "send `If-Match` with the version last read")),
+        Precondition::New => {
+            Err(Problem::new(Code::PreconditionRequired, "send `If-Match` with the version last read"))
+        }
         known => Ok(known),
     }
 }
@@ -66,7 +70,12 @@ fn versions(tags: &str) -> Result<Vec<i64>, Problem> {
     let refuse = || Problem::new(Code::HeaderInvalid, "`If-Match` is a version in quotes, such as \"7\"");
     let strong = tags.split(',').map(str::trim).filter(|tag| !tag.starts_with("W/"));
     strong
-        .map(|tag| tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.parse().ok()).ok_or_else(refuse))
+        .map(|tag| {
+            tag.strip_prefix('"')
+                .and_then(|tag| tag.strip_suffix('"'))
+                .and_then(|tag| tag.parse().ok())
+                .ok_or_else(refuse)
+        })
         .collect()
 }
 
@@ -82,7 +91,10 @@ pub fn caller(req: &HttpRequest, actor: &Actor, reason: Option<String>) -> Resul
     };
     if let Some(reason) = &reason {
         if reason.chars().count() > REASON_CHARACTERS_MAX {
-            return Err(Problem::new(Code::OutOfRange, format!("`reason` has at most {REASON_CHARACTERS_MAX} characters")));
+            return Err(Problem::new(
+                Code::OutOfRange,
+                format!("`reason` has at most {REASON_CHARACTERS_MAX} characters"),
+            ));
         }
         if reason.contains('\0') {
             return Err(Problem::new(Code::OutOfRange, "`reason` holds U+0000"));
@@ -102,7 +114,10 @@ fn percent_decoded(bytes: &[u8]) -> Result<String, Problem> {
             continue;
         }
         let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else {
-            return Err(Problem::new(Code::HeaderInvalid, "`Huidu-Reason` is percent-encoded: a `%` needs two hexadecimal digits"));
+            return Err(Problem::new(
+                Code::HeaderInvalid,
+                "`Huidu-Reason` is percent-encoded: a `%` needs two hexadecimal digits",
+            ));
         };
         decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
     }
@@ -140,7 +155,9 @@ impl Query {
     /// # Errors
     /// `query_invalid`.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
-        let parse = |text: &str| text.parse().map_err(|_| Problem::new(Code::QueryInvalid, format!("`{name}` is a whole number")));
+        let parse = |text: &str| {
+            text.parse().map_err(|_| Problem::new(Code::QueryInvalid, format!("`{name}` is a whole number")))
+        };
         self.text(name).map(parse).transpose()
     }
 
@@ -179,7 +196,11 @@ mod tests {
         for header in headers {
             request = request.insert_header(*header);
         }
-        assert_eq!(precondition(&request.to_http_request()).map_err(|problem| problem.code), expected, "{headers:?}");
+        assert_eq!(
+            precondition(&request.to_http_request()).map_err(|problem| problem.code),
+            expected,
+            "{headers:?}"
+        );
     }
 
     #[test]
@@ -197,6 +218,10 @@ mod tests {
     #[test]
     fn reasons_are_percent_encoded_utf_8() {
         assert_eq!(percent_decoded("ramp%20to%20%E7%81%B0".as_bytes()).unwrap(), "ramp to 灰");
-        assert!(percent_decoded(b"%zz").is_err() && percent_decoded(b"%F").is_err() && percent_decoded(b"%FF").is_err());
+        assert!(
+            percent_decoded(b"%zz").is_err()
+                && percent_decoded(b"%F").is_err()
+                && percent_decoded(b"%FF").is_err()
+        );
     }
 }

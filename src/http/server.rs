@@ -79,7 +79,11 @@ impl HttpMeters {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-        Self(Route::ALL.map(|(_, route)| classes.map(|class| metrics.http_duration.with_label_values(&[route, class]))))
+        Self(
+            Route::ALL.map(|(_, route)| {
+                classes.map(|class| metrics.http_duration.with_label_values(&[route, class]))
+            }),
+        )
     }
 
     fn observe(&self, route: Route, status: u16, seconds: f64) {
@@ -94,7 +98,11 @@ impl HttpMeters {
 ///
 /// # Errors
 /// If the address is taken.
-pub fn listen(listener: TcpListener, service: Data<Service>, meters: Arc<HttpMeters>) -> std::io::Result<(Vec<SocketAddr>, Server)> {
+pub fn listen(
+    listener: TcpListener,
+    service: Data<Service>,
+    meters: Arc<HttpMeters>,
+) -> std::io::Result<(Vec<SocketAddr>, Server)> {
     let settings = &service.settings;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = if settings.workers == 0 { cores } else { settings.workers };
@@ -146,7 +154,8 @@ fn cors(origins: &[Origin]) -> Cors {
 
 /// Around every request: its id, its time, its span; problems are written here, where the id is known.
 async fn around(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
-    let (Some(service), Some(meters)) = (req.app_data::<Data<Service>>(), req.app_data::<Data<HttpMeters>>()) else {
+    let (Some(service), Some(meters)) = (req.app_data::<Data<Service>>(), req.app_data::<Data<HttpMeters>>())
+    else {
         return next.call(req).await;
     };
     let (service, meters) = (service.clone(), meters.clone());
@@ -173,7 +182,11 @@ async fn around(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRespo
     Ok(response)
 }
 
-async fn handle(mut req: ServiceRequest, next: Next<BoxBody>, id: &RequestId) -> Result<ServiceResponse<BoxBody>, Error> {
+async fn handle(
+    mut req: ServiceRequest,
+    next: Next<BoxBody>,
+    id: &RequestId,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let ofrep = req.path().starts_with("/ofrep/");
     if let Some(problem) = super::refuse_encoding(req.request()) {
         let problem = drained(problem, req.take_payload()).await;

@@ -129,7 +129,8 @@ impl Live {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let table = self.table.load();
-        !table.by_number.is_empty() && table.by_number.values().all(|environment| environment.current.load().is_some())
+        !table.by_number.is_empty()
+            && table.by_number.values().all(|environment| environment.current.load().is_some())
     }
 
     /// Loads environments that are new, and the changes of those that are behind the database.
@@ -142,7 +143,8 @@ impl Live {
                 Some(environment) => environment,
                 None => self.add(&row)?,
             };
-            let behind = environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot);
+            let behind =
+                environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot);
             if behind {
                 self.catch_up(&environment).await?;
             }
@@ -151,7 +153,9 @@ impl Live {
     }
 
     fn add(&self, row: &EnvironmentRow) -> Result<Arc<Environment>, LiveError> {
-        let unreadable = |_| LiveError::Unreadable(format!("environment {} has the unreadable key {:?}", row.number, row.key));
+        let unreadable = |_| {
+            LiveError::Unreadable(format!("environment {} has the unreadable key {:?}", row.number, row.key))
+        };
         let environment = Arc::new(Environment {
             key: EnvironmentKey::parse(&row.key).map_err(unreadable)?,
             number: row.number,
@@ -178,20 +182,25 @@ impl Live {
             let loaded = self.store.read_snapshot(environment.number).await?;
             let hasher = self.audience_keys.newest()?;
             let empty = Snapshot::empty(environment.key.clone(), environment.number, hasher);
-            let audiences = load::audiences(&self.store, &self.audience_keys, environment.number, loaded.audiences).await;
+            let audiences =
+                load::audiences(&self.store, &self.audience_keys, environment.number, loaded.audiences).await;
             let flags = loaded.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
             let snapshot = empty.next(loaded.environment.snapshot, audiences, flags);
             return Ok(self.publish(environment, snapshot, None));
         };
         let since = current.snapshot.number();
-        let Some(changed) = self.store.read_changes(environment.number, since).await? else { return Ok(current) };
-        let audiences = load::audiences(&self.store, &self.audience_keys, environment.number, changed.audiences).await;
+        let Some(changed) = self.store.read_changes(environment.number, since).await? else {
+            return Ok(current);
+        };
+        let audiences =
+            load::audiences(&self.store, &self.audience_keys, environment.number, changed.audiences).await;
         let flags = changed.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
         let snapshot = current.snapshot.next(changed.environment.snapshot, audiences, flags);
         let committed_at = changed.changes.last().map(|change| change.at);
         let published = self.publish(environment, snapshot, Some(&current));
         if let Some(at) = committed_at {
-            let seconds = std::time::Duration::from_millis(u64::try_from(self.clock.now_ms() - at).unwrap_or_default());
+            let seconds =
+                std::time::Duration::from_millis(u64::try_from(self.clock.now_ms() - at).unwrap_or_default());
             self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds.as_secs_f64());
         }
         Ok(published)
@@ -201,7 +210,8 @@ impl Live {
     pub async fn expire(&self) {
         let now_ms = self.clock.now_ms();
         for environment in self.environments() {
-            let due = environment.published().and_then(|published| published.snapshot.expire(now_ms)).is_some();
+            let due =
+                environment.published().and_then(|published| published.snapshot.expire(now_ms)).is_some();
             if !due {
                 continue;
             }
@@ -215,7 +225,12 @@ impl Live {
         }
     }
 
-    fn publish(&self, environment: &Environment, snapshot: Snapshot, old: Option<&Published>) -> Arc<Published> {
+    fn publish(
+        &self,
+        environment: &Environment,
+        snapshot: Snapshot,
+        old: Option<&Published>,
+    ) -> Arc<Published> {
         let key = environment.key.as_str();
         let meters = snapshot.flags().iter().enumerate().map(|(at, flag)| {
             // A flag that did not change keeps its counters.
@@ -228,11 +243,16 @@ impl Live {
         let meters = meters.collect();
         let expired = snapshot.flags().iter().filter(|flag| flag.expired).count();
         let broken = snapshot.flags().iter().filter(|flag| flag.broken.is_some()).count();
-        self.metrics.flags_unreadable.with_label_values(&[key]).set(i64::try_from(broken).unwrap_or(i64::MAX));
+        self.metrics
+            .flags_unreadable
+            .with_label_values(&[key])
+            .set(i64::try_from(broken).unwrap_or(i64::MAX));
         self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
-        let seconds = std::time::Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
+        let seconds =
+            std::time::Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
-        let published = Arc::new(Published { snapshot, expired: i64::try_from(expired).unwrap_or(i64::MAX), meters });
+        let published =
+            Arc::new(Published { snapshot, expired: i64::try_from(expired).unwrap_or(i64::MAX), meters });
         environment.current.store(Some(published.clone()));
         published
     }

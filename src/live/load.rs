@@ -38,7 +38,10 @@ impl AudienceKeys {
     /// # Errors
     /// [`LiveError`] if there is none.
     pub fn newest(&self) -> Result<IdHasher, LiveError> {
-        self.0.last().map(|(_, hasher)| hasher.clone()).ok_or_else(|| LiveError::Unreadable("no secret for audiences".into()))
+        self.0
+            .last()
+            .map(|(_, hasher)| hasher.clone())
+            .ok_or_else(|| LiveError::Unreadable("no secret for audiences".into()))
     }
 
     /// Its number.
@@ -108,7 +111,10 @@ pub async fn audiences(
             continue;
         };
         let parts = store.audience_parts(environment, &key, row.generation).await;
-        let ids = match parts.map_err(|error| error.to_string()).and_then(|parts| ids(&parts, keys.newest_number())) {
+        let ids = match parts
+            .map_err(|error| error.to_string())
+            .and_then(|parts| ids(&parts, keys.newest_number()))
+        {
             Ok(ids) => Some(Arc::new(ids)),
             Err(why) => {
                 tracing::error!(audience = %row.key, %why, "an audience cannot be read; flags that ask for it answer an error");

@@ -34,13 +34,21 @@ impl FlagMeters {
         let reasons = |variant: &VariantKey| {
             Reason::ALL.map(|reason| {
                 can_serve(document, variant, reason).then(|| {
-                    metrics.decisions.with_label_values(&[environment, key, variant.as_str(), reason.as_str()])
+                    metrics.decisions.with_label_values(&[
+                        environment,
+                        key,
+                        variant.as_str(),
+                        reason.as_str(),
+                    ])
                 })
             })
         };
         let errors = [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken]
             .map(|error| metrics.decision_errors.with_label_values(&[environment, key, error.code()]));
-        Self { served: flag.variants().iter().map(|variant| reasons(&variant.key)).collect(), errors: Some(errors) }
+        Self {
+            served: flag.variants().iter().map(|variant| reasons(&variant.key)).collect(),
+            errors: Some(errors),
+        }
     }
 
     /// Counts one decision.
@@ -80,7 +88,8 @@ fn can_serve(document: &Document, variant: &VariantKey, reason: Reason) -> bool 
         }
         Reason::Split => {
             off && (rolls_out || document.layer.is_some())
-                || serves(document).any(|serve| matches!(serve, Serve::Rollout(r) if r.split.contains_key(variant)))
+                || serves(document)
+                    .any(|serve| matches!(serve, Serve::Rollout(r) if r.split.contains_key(variant)))
         }
     }
 }
@@ -110,9 +119,19 @@ fn create_event_series(metrics: &Metrics, environment: &str, document: &Document
         let labels = [environment, flag, variant.as_str(), arm.as_str()];
         metrics.exposures.with_label_values(&labels);
         metrics.exposed_users.with_label_values(&labels);
-        let steps = document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|metric| &metric.step));
+        let steps = document
+            .funnel
+            .iter()
+            .map(|stop| &stop.step)
+            .chain(document.metrics.iter().map(|metric| &metric.step));
         for step in steps {
-            metrics.steps.with_label_values(&[environment, flag, variant.as_str(), arm.as_str(), step.as_str()]);
+            metrics.steps.with_label_values(&[
+                environment,
+                flag,
+                variant.as_str(),
+                arm.as_str(),
+                step.as_str(),
+            ]);
         }
     }
 }
@@ -141,7 +160,8 @@ fn forget(metrics: &Metrics, environment: &str, flag: &CompiledFlag) {
         for arm in Arm::ALL.map(Arm::as_str) {
             drop(metrics.exposures.remove_label_values(&[environment, key, variant, arm]));
             drop(metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]));
-            let steps = document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|m| &m.step));
+            let steps =
+                document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|m| &m.step));
             for step in steps {
                 drop(metrics.steps.remove_label_values(&[environment, key, variant, arm, step.as_str()]));
             }

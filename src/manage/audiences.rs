@@ -55,7 +55,8 @@ impl Manage {
             return Err(ManageError::AudienceTooLarge(IDS_MAX));
         }
         let old = self.store.audience(environment.number, key).await?;
-        let (kind, expected) = self.admit(environment, key, contents.kind, old.as_ref(), precondition).await?;
+        let (kind, expected) =
+            self.admit(environment, key, contents.kind, old.as_ref(), precondition).await?;
         let (generation, size) = self.load_generation(environment, key, contents.ids).await?;
         let now_ms = self.clock.now_ms();
         let mut change = self.begin(environment).await?;
@@ -76,7 +77,8 @@ impl Manage {
         let detail = json!({"version": put.version, "kind": kind.as_str(), "size": size, "size_before": old.as_ref().map(|row| row.size)});
         let action = if old.is_some() { "replace" } else { "create" };
         change.audit(audit(caller, now_ms, action, "audience", key.as_str(), &detail.to_string())).await?;
-        let users = environment.published().map(|published| users_of(&published.snapshot, key)).unwrap_or_default();
+        let users =
+            environment.published().map(|published| users_of(&published.snapshot, key)).unwrap_or_default();
         change.commit_change(&json!({"audiences": [key], "flags": users}).to_string(), now_ms).await?;
         self.live.catch_up(environment).await?;
         for fallen in put.fallen {
@@ -93,7 +95,11 @@ impl Manage {
     ///
     /// # Errors
     /// [`ManageError::NotFound`].
-    pub async fn audience(&self, environment: &Environment, key: &AudienceKey) -> Result<AudienceRow, ManageError> {
+    pub async fn audience(
+        &self,
+        environment: &Environment,
+        key: &AudienceKey,
+    ) -> Result<AudienceRow, ManageError> {
         self.store.audience(environment.number, key).await?.ok_or(ManageError::NotFound("audience"))
     }
 
@@ -125,7 +131,9 @@ impl Manage {
                 return Err(ManageError::NotFound("audience"));
             }
             if self.store.audiences(environment.number).await?.len() >= AUDIENCES_MAX {
-                return Err(ManageError::Quota(format!("an environment has at most {AUDIENCES_MAX} audiences")));
+                return Err(ManageError::Quota(format!(
+                    "an environment has at most {AUDIENCES_MAX} audiences"
+                )));
             }
             return Ok((kind.unwrap_or(AudienceKind::User), 0));
         };
@@ -144,7 +152,12 @@ impl Manage {
     }
 
     /// Loads ids into a new generation, which nothing refers to yet; its number and how many ids it holds.
-    async fn load_generation(&self, environment: &Environment, key: &AudienceKey, mut ids: Vec<String>) -> Result<(i64, i64), ManageError> {
+    async fn load_generation(
+        &self,
+        environment: &Environment,
+        key: &AudienceKey,
+        mut ids: Vec<String>,
+    ) -> Result<(i64, i64), ManageError> {
         let hasher = self.live.audience_keys().newest()?;
         let hash_key = self.live.audience_keys().newest_number();
         // Sorted ids make sequential writes, and no two chunks the same id.
@@ -166,7 +179,10 @@ impl Manage {
 /// Hashes as stored: sorted, little-endian, in parts.
 pub(super) fn parts(mut hashes: Vec<u64>) -> Vec<Vec<u8>> {
     hashes.sort_unstable();
-    hashes.chunks(HASHES_PER_PART).map(|chunk| chunk.iter().flat_map(|hash| hash.to_le_bytes()).collect()).collect()
+    hashes
+        .chunks(HASHES_PER_PART)
+        .map(|chunk| chunk.iter().flat_map(|hash| hash.to_le_bytes()).collect())
+        .collect()
 }
 
 /// The flags whose conditions ask for `audience`.

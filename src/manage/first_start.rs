@@ -14,7 +14,8 @@ use crate::engine::membership::IdHasher;
 use crate::live::load::{checksum, part_checksum};
 use crate::random::{Random, base32, bytes};
 use crate::store::{
-    AudienceChange, FlagUpdate, Identity, NewEnvironment, NewFlag, NewPart, NewSecret, StageRow, Store, VersionRow, WriteTx,
+    AudienceChange, FlagUpdate, Identity, NewEnvironment, NewFlag, NewPart, NewSecret, StageRow, Store,
+    VersionRow, WriteTx,
 };
 
 /// Who the audit names for what the first start makes.
@@ -42,8 +43,12 @@ pub async fn first_start(
     bootstrap: bool,
 ) -> Result<Option<FirstKeys>, ManageError> {
     let Some(mut tx) = store.first_start().await? else { return Ok(None) };
-    tx.initialise(&Identity { database_id: uuid::Uuid::now_v7().to_string(), unit_ids: unit_ids.to_owned(), created_at: now_ms })
-        .await?;
+    tx.initialise(&Identity {
+        database_id: uuid::Uuid::now_v7().to_string(),
+        unit_ids: unit_ids.to_owned(),
+        created_at: now_ms,
+    })
+    .await?;
     let caller = Caller { name: ACTOR.to_owned(), request_id: None, reason: None };
     let mut hasher = None;
     for purpose in ["token", "audience", "unit_ids"] {
@@ -54,11 +59,17 @@ pub async fn first_start(
         }
     }
     // Before an environment is locked: the audit row belongs to none.
-    let admin = if bootstrap { None } else { Some(first_key(&mut tx, &caller, random, now_ms, Role::Admin, None).await?) };
+    let admin = if bootstrap {
+        None
+    } else {
+        Some(first_key(&mut tx, &caller, random, now_ms, Role::Admin, None).await?)
+    };
     let mut production = 0;
     for (key, name) in seed::ENVIRONMENTS {
         let key = EnvironmentKey::parse(key).map_err(|error| ManageError::KeyInvalid(error.to_string()))?;
-        let number = tx.insert_environment(NewEnvironment { key: &key, name, settings: "{}", created_at: now_ms }).await?;
+        let number = tx
+            .insert_environment(NewEnvironment { key: &key, name, settings: "{}", created_at: now_ms })
+            .await?;
         if production == 0 {
             production = number;
             if let Some(hasher) = &hasher {
@@ -93,13 +104,20 @@ async fn first_key(
     Ok(key.text)
 }
 
-async fn seed_audiences(tx: &mut WriteTx, caller: &Caller, hasher: &IdHasher, now_ms: i64) -> Result<(), ManageError> {
+async fn seed_audiences(
+    tx: &mut WriteTx,
+    caller: &Caller,
+    hasher: &IdHasher,
+    now_ms: i64,
+) -> Result<(), ManageError> {
     for audience in seed::AUDIENCES {
-        let key = AudienceKey::parse(audience.key).map_err(|error| ManageError::KeyInvalid(error.to_string()))?;
+        let key =
+            AudienceKey::parse(audience.key).map_err(|error| ManageError::KeyInvalid(error.to_string()))?;
         let generation = tx.begin_generation(&key, now_ms).await?;
         tx.append_ids(&key, generation, audience.ids).await?;
         for (number, bytes) in (0..).zip(parts(audience.ids.iter().map(|id| hasher.hash(id)).collect())) {
-            let part = NewPart { part: number, hashes: &bytes, hash_key: 1, checksum: &part_checksum(&bytes) };
+            let part =
+                NewPart { part: number, hashes: &bytes, hash_key: 1, checksum: &part_checksum(&bytes) };
             tx.put_part(&key, generation, part).await?;
         }
         let size = audience.ids.len() as i64;
@@ -121,7 +139,12 @@ async fn seed_audiences(tx: &mut WriteTx, caller: &Caller, hasher: &IdHasher, no
     Ok(())
 }
 
-async fn seed_flags(tx: &mut WriteTx, caller: &Caller, random: &dyn Random, now_ms: i64) -> Result<(), ManageError> {
+async fn seed_flags(
+    tx: &mut WriteTx,
+    caller: &Caller,
+    random: &dyn Random,
+    now_ms: i64,
+) -> Result<(), ManageError> {
     for (key, text) in seed::FLAGS {
         let mut faults = Faults::default();
         let mut value: Value = serde_json::from_str(text).unwrap_or_default();
@@ -182,7 +205,8 @@ pub async fn add_bootstrap_key(store: &Store, key: &str, now_ms: i64) -> Result<
     if known {
         return Ok(());
     }
-    let wish = KeyWish { name: "bootstrap".to_owned(), role: Role::Admin, environment: None, expires_at: None };
+    let wish =
+        KeyWish { name: "bootstrap".to_owned(), role: Role::Admin, environment: None, expires_at: None };
     let id = uuid::Uuid::now_v7().to_string();
     let caller = Caller { name: "huidu (bootstrap)".to_owned(), request_id: None, reason: None };
     let mut tx = store.keys_change().await?;
@@ -190,7 +214,15 @@ pub async fn add_bootstrap_key(store: &Store, key: &str, now_ms: i64) -> Result<
     let mut new = row(&id, "", hash.array(), &wish, now_ms, &caller.name);
     new.hint = "";
     tx.insert_key(new).await?;
-    tx.audit(audit(&caller, now_ms, "create", "key", &id, &json!({"name": "bootstrap", "role": "admin"}).to_string())).await?;
+    tx.audit(audit(
+        &caller,
+        now_ms,
+        "create",
+        "key",
+        &id,
+        &json!({"name": "bootstrap", "role": "admin"}).to_string(),
+    ))
+    .await?;
     tx.commit_keys().await?;
     Ok(())
 }

@@ -96,7 +96,9 @@ impl Manage {
         let row = self.existing(&mut change, key, precondition).await?;
         let (mut value, typed) = stored_forms(&row)?;
         let at = rollout_rule(&typed, rollout.rule.as_deref())?;
-        if let Some(target) = value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut) {
+        if let Some(target) =
+            value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut)
+        {
             target.insert("percent".into(), rollout.percent);
             if let Some(control) = rollout.control {
                 target.insert("control".into(), control);
@@ -155,7 +157,9 @@ impl Manage {
         let proposal = match stored_forms(&row) {
             Ok((value, document)) => Proposal { value, document, state, warnings: Vec::new() },
             Err(_) if state == State::Killed || state == State::Archived => {
-                return self.shut_unreadable(caller, environment, change, key, row, state, wish.action()).await;
+                return self
+                    .shut_unreadable(caller, environment, change, key, row, state, wish.action())
+                    .await;
             }
             Err(error) => return Err(error),
         };
@@ -182,7 +186,12 @@ impl Manage {
     ///
     /// # Errors
     /// [`ManageError::NotFound`] for an unknown flag or version.
-    pub async fn version(&self, environment: &Environment, key: &FlagKey, version: i64) -> Result<VersionRow, ManageError> {
+    pub async fn version(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+        version: i64,
+    ) -> Result<VersionRow, ManageError> {
         let number = self.number_of(environment, key)?;
         let row = self.store.version(environment.number, number, version).await?;
         row.ok_or(ManageError::NotFound("version"))
@@ -196,7 +205,8 @@ impl Manage {
     /// Locks the environment, and brings this instance to the state that the lock protects.
     pub(super) async fn begin(&self, environment: &Environment) -> Result<Change, ManageError> {
         let change = self.store.change(environment.number).await?;
-        let behind = environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
+        let behind =
+            environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
         if behind {
             self.live.catch_up(environment).await?;
         }
@@ -220,7 +230,12 @@ impl Manage {
         }
     }
 
-    async fn existing(&self, change: &mut Change, key: &FlagKey, precondition: &Precondition) -> Result<FlagRow, ManageError> {
+    async fn existing(
+        &self,
+        change: &mut Change,
+        key: &FlagKey,
+        precondition: &Precondition,
+    ) -> Result<FlagRow, ManageError> {
         self.stored(change, key, precondition).await?.ok_or(ManageError::NotFound("flag"))
     }
 
@@ -262,7 +277,10 @@ impl Manage {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one change; a struct of them would be used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one change; a struct of them would be used once"
+    )]
     async fn write(
         &self,
         caller: &Caller,
@@ -284,8 +302,16 @@ impl Manage {
         }
         let text = proposal.value.to_string();
         let standing = row.as_ref().map_or(Standing { open: None, count: 0 }, standing_of);
-        let old_form = old.as_ref().zip(row.as_ref()).map(|((_, document), row)| Form { document, state: state_of(row) });
-        let moved = stage::moved(standing, old_form, Form { document: &proposal.document, state: proposal.state }, now_ms);
+        let old_form = old
+            .as_ref()
+            .zip(row.as_ref())
+            .map(|((_, document), row)| Form { document, state: state_of(row) });
+        let moved = stage::moved(
+            standing,
+            old_form,
+            Form { document: &proposal.document, state: proposal.state },
+            now_ms,
+        );
         let content = FlagUpdate {
             document: &text,
             sha256: &checksum(&text),
@@ -325,7 +351,16 @@ impl Manage {
         }
         if let Some(stage) = moved.open {
             let deciding = stage::deciding(&proposal.document).to_string();
-            change.open_stage(&StageRow { flag: number, stage, opened_at: now_ms, closed_at: None, version, deciding }).await?;
+            change
+                .open_stage(&StageRow {
+                    flag: number,
+                    stage,
+                    opened_at: now_ms,
+                    closed_at: None,
+                    version,
+                    deciding,
+                })
+                .await?;
         }
         let detail = json!({"version": version, "state": proposal.state.as_str(), "stage": moved.after.open, "diff": serde_json::from_str::<Value>(&differences).unwrap_or_default()});
         change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
@@ -334,7 +369,10 @@ impl Manage {
         Ok(Changed { published, key: key.clone(), warnings: proposal.warnings, created: row.is_none() })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one change; a struct of them would be used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one change; a struct of them would be used once"
+    )]
     async fn shut_unreadable(
         &self,
         caller: &Caller,
@@ -428,7 +466,11 @@ fn state_difference(from: State, to: State) -> Difference {
 }
 
 fn unreadable(why: &str) -> crate::engine::flag::Fault {
-    crate::engine::flag::Fault { pointer: String::new(), code: "unreadable", detail: format!("the stored document cannot be read: {why}") }
+    crate::engine::flag::Fault {
+        pointer: String::new(),
+        code: "unreadable",
+        detail: format!("the stored document cannot be read: {why}"),
+    }
 }
 
 fn parse_stored(text: &str) -> Result<Value, ManageError> {
@@ -437,13 +479,15 @@ fn parse_stored(text: &str) -> Result<Value, ManageError> {
 
 /// The stored document as JSON and typed.
 fn stored_forms(row: &FlagRow) -> Result<(Value, Document), ManageError> {
-    let typed = document(&row.document, &row.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
+    let typed =
+        document(&row.document, &row.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
     Ok((parse_stored(&row.document)?, typed))
 }
 
 /// The place of the rule whose percentage is to move.
 fn rollout_rule(document: &Document, rule: Option<&str>) -> Result<usize, ManageError> {
-    let rollouts = || document.rules.iter().enumerate().filter(|(_, rule)| matches!(rule.serve, Serve::Rollout(_)));
+    let rollouts =
+        || document.rules.iter().enumerate().filter(|(_, rule)| matches!(rule.serve, Serve::Rollout(_)));
     let names = || rollouts().map(|(_, rule)| rule.id.to_string()).collect::<Vec<_>>().join(", ");
     let mut faults = Faults::default();
     match (rule, rollouts().count()) {
@@ -451,7 +495,11 @@ fn rollout_rule(document: &Document, rule: Option<&str>) -> Result<usize, Manage
             if let Some((at, _)) = rollouts().find(|(_, known)| known.id.as_str() == rule) {
                 return Ok(at);
             }
-            faults.add("/rule", "unknown_rule", format!("the flag has no rollout {rule:?}; it has: {}", names()));
+            faults.add(
+                "/rule",
+                "unknown_rule",
+                format!("the flag has no rollout {rule:?}; it has: {}", names()),
+            );
         }
         (None, 1) => return rollouts().next().map(|(at, _)| at).ok_or(ManageError::NotFound("rule")),
         (None, 0) => faults.add("/rule", "unknown_rule", "the flag has no rollout"),
@@ -463,8 +511,11 @@ fn rollout_rule(document: &Document, rule: Option<&str>) -> Result<usize, Manage
 /// A flag that another requires cannot be archived, an archived one included, so that its restore cannot fail.
 fn refuse_if_required(published: &Published, key: &FlagKey) -> Result<(), ManageError> {
     let requires = |flag: &&Arc<CompiledFlag>| {
-        flag.document.as_ref().is_some_and(|document| document.prerequisites.iter().any(|prerequisite| prerequisite.flag == *key))
+        flag.document.as_ref().is_some_and(|document| {
+            document.prerequisites.iter().any(|prerequisite| prerequisite.flag == *key)
+        })
     };
-    let users: Vec<String> = published.snapshot.sorted().filter(requires).map(|flag| flag.key.to_string()).collect();
+    let users: Vec<String> =
+        published.snapshot.sorted().filter(requires).map(|flag| flag.key.to_string()).collect();
     if users.is_empty() { Ok(()) } else { Err(ManageError::FlagInUse(users)) }
 }

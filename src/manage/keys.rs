@@ -37,9 +37,16 @@ impl Manage {
     ///
     /// # Errors
     /// [`ManageError::KeyInvalid`], [`ManageError::Forbidden`].
-    pub async fn create_key(&self, caller: &Caller, actor: &Actor, wish: &KeyWish) -> Result<MadeKey, ManageError> {
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        actor: &Actor,
+        wish: &KeyWish,
+    ) -> Result<MadeKey, ManageError> {
         if actor.environment.is_some() && wish.environment != actor.environment {
-            return Err(ManageError::Forbidden("an admin key of one environment makes keys of that one only"));
+            return Err(ManageError::Forbidden(
+                "an admin key of one environment makes keys of that one only",
+            ));
         }
         if self.store.keys().await?.len() >= KEYS_MAX {
             return Err(ManageError::Quota(format!("there are at most {KEYS_MAX} keys")));
@@ -106,7 +113,8 @@ impl Manage {
 }
 
 fn check(wish: &KeyWish, now_ms: i64) -> Result<(), ManageError> {
-    let named = (1..=NAME_CHARACTERS_MAX).contains(&wish.name.chars().count()) && !wish.name.chars().any(char::is_control);
+    let named = (1..=NAME_CHARACTERS_MAX).contains(&wish.name.chars().count())
+        && !wish.name.chars().any(char::is_control);
     if !named {
         return Err(ManageError::KeyInvalid(format!("`name` has 1 to {NAME_CHARACTERS_MAX} characters")));
     }
@@ -117,7 +125,14 @@ fn check(wish: &KeyWish, now_ms: i64) -> Result<(), ManageError> {
 }
 
 /// The row of a key that is made at `now_ms`.
-pub(super) fn row<'a>(id: &'a str, text: &'a str, hash: &'a [u8; 32], wish: &'a KeyWish, now_ms: i64, by: &'a str) -> NewKey<'a> {
+pub(super) fn row<'a>(
+    id: &'a str,
+    text: &'a str,
+    hash: &'a [u8; 32],
+    wish: &'a KeyWish,
+    now_ms: i64,
+    by: &'a str,
+) -> NewKey<'a> {
     NewKey {
         id,
         name: &wish.name,

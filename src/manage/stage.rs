@@ -55,7 +55,8 @@ pub fn moved(standing: Standing, old: Option<Form<'_>>, new: Form<'_>, now_ms: i
         return Move { close: None, open: None, after: standing };
     }
     // A stage that expiry shut ended then, not now.
-    let ended = old.filter(|old| old.expired(now_ms)).and_then(|old| old.document.expire_at).unwrap_or(now_ms);
+    let ended =
+        old.filter(|old| old.expired(now_ms)).and_then(|old| old.document.expire_at).unwrap_or(now_ms);
     let close = standing.open.map(|stage| (stage, ended));
     let open = opens.then_some(standing.count + 1);
     Move { close, open, after: Standing { open, count: open.unwrap_or(standing.count) } }
@@ -101,7 +102,12 @@ mod tests {
         read(&value, &mut Faults::default()).unwrap()
     }
 
-    fn check(standing: (Option<i64>, i64), old: Option<(&Document, State)>, new: (&Document, State), expected: (Option<(i64, i64)>, Option<i64>)) {
+    fn check(
+        standing: (Option<i64>, i64),
+        old: Option<(&Document, State)>,
+        new: (&Document, State),
+        expected: (Option<(i64, i64)>, Option<i64>),
+    ) {
         let standing = Standing { open: standing.0, count: standing.1 };
         let form = |(document, state)| Form { document, state };
         let moved = moved(standing, old.map(form), form(new), NOW);

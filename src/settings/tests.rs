@@ -108,7 +108,10 @@ fn each_default_is_as_documented() {
     assert_eq!(s.event_batch_max, 20_000);
     assert!(s.cors_origins.is_empty() && s.trusted_proxies.is_empty());
     assert_eq!((s.failed_auth_per_minute.get(), s.writes_per_minute.get()), (60, 600));
-    assert_eq!((s.log_format, s.log.as_str(), s.metrics_public), (LogFormat::Pretty, "info", false));
+    assert_eq!(
+        (s.log_format, s.log.as_str(), s.metrics_public),
+        (LogFormat::Pretty, "info,actix_server=warn", false)
+    );
 }
 
 #[test]

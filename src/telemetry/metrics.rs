@@ -10,7 +10,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 pub struct MetricsError(#[from] prometheus::Error);
 
 /// Seconds: from a fifth of a millisecond, where decisions live, to ten seconds.
-const SECONDS: [f64; 14] = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const SECONDS: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 trait Make: Collector + Clone + 'static {
     fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self>

@@ -526,7 +526,8 @@ fn value_of<'a, E: serde::de::Error>(
         Node::Number(number) => Some(Value::Number(number)),
         Node::Boolean(value) => Some(Value::Boolean(value)),
         Node::List(list) => {
-            let long = |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
+            let long =
+                |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
             if list.iter().any(long) {
                 return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
             }

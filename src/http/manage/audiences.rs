@@ -34,14 +34,22 @@ fn audience_json(row: &AudienceRow) -> Value {
 }
 
 /// `GET .../audiences`
-pub(super) async fn list(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::read(&req, &["limit", "cursor"])?;
     let page = service.manage.audiences(&access.environment, query.text("cursor"), query.limit()?).await?;
     Ok(page_json(&page, audience_json))
 }
 
 /// `GET .../audiences/{key}`
-pub(super) async fn read(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn read(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", AudienceKey::parse)?;
     let row = service.manage.audience(&access.environment, &key).await?;
     Ok(tagged(StatusCode::OK, row.version).json(audience_json(&row)))
@@ -66,7 +74,10 @@ pub(super) async fn replace(
     let mut body = Vec::new();
     while let Some(chunk) = upload.chunk().await? {
         if body.len() + chunk.len() > UPLOAD_BYTES_MAX {
-            let problem = Problem::new(Code::AudienceTooLarge, format!("an upload has at most {IDS_MAX} ids of 256 bytes"));
+            let problem = Problem::new(
+                Code::AudienceTooLarge,
+                format!("an upload has at most {IDS_MAX} ids of 256 bytes"),
+            );
             return Err(upload.refuse(problem).await);
         }
         body.extend_from_slice(&chunk);
@@ -76,7 +87,8 @@ pub(super) async fn replace(
         Problem::new(Code::AudienceInvalid, error.to_string()).with("line", error.line.into())
     })?;
     let contents = Contents { kind, ids };
-    let changed = service.manage.put_audience(&caller, &access.environment, &key, contents, &precondition).await?;
+    let changed =
+        service.manage.put_audience(&caller, &access.environment, &key, contents, &precondition).await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, changed.row.version).json(audience_json(&changed.row)))
 }
@@ -92,7 +104,10 @@ fn head(req: &HttpRequest) -> Result<(AudienceKey, Option<AudienceKind>, Format)
         ),
         None => None,
     };
-    let media = req.headers().get(header::CONTENT_TYPE).map_or("text/plain", |value| value.to_str().unwrap_or_default());
+    let media = req
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map_or("text/plain", |value| value.to_str().unwrap_or_default());
     let format = Format::of_media_type(media).ok_or_else(|| {
         Problem::new(Code::UnsupportedMediaType, "ids come as text/plain, text/csv or application/x-ndjson")
     })?;

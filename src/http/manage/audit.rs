@@ -28,7 +28,11 @@ fn audit_json(row: &AuditRow) -> Value {
 }
 
 /// `GET /v1/environments/{environment}/audit`: newest first.
-pub(super) async fn list(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     answer(&req, &service, access.environment.number).await
 }
 

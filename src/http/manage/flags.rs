@@ -41,7 +41,8 @@ fn flag_json(flag: &CompiledFlag) -> Value {
 }
 
 fn answer(changed: &Changed) -> Result<HttpResponse, Problem> {
-    let flag = changed.flag().ok_or_else(|| Problem::new(Code::Internal, "the flag is stored, but not served"))?;
+    let flag =
+        changed.flag().ok_or_else(|| Problem::new(Code::Internal, "the flag is stored, but not served"))?;
     let mut body = flag_json(flag);
     if let (Value::Object(body), false) = (&mut body, changed.warnings.is_empty()) {
         body.insert("warnings".into(), json!(changed.warnings));
@@ -230,15 +231,24 @@ fn version_json(row: &VersionRow) -> Value {
 }
 
 /// `GET .../flags/{key}/versions`: newest first.
-pub(super) async fn versions(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn versions(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", FlagKey::parse)?;
     let query = Query::read(&req, &["limit", "cursor"])?;
-    let page = service.manage.versions(&access.environment, &key, query.number("cursor")?, query.limit()?).await?;
+    let page =
+        service.manage.versions(&access.environment, &key, query.number("cursor")?, query.limit()?).await?;
     Ok(page_json(&page, version_json))
 }
 
 /// `GET .../flags/{key}/versions/{version}`: with its document.
-pub(super) async fn version(access: Access<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn version(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", FlagKey::parse)?;
     let row = service.manage.version(&access.environment, &key, number(&req, "version")?).await?;
     let mut body = version_json(&row);

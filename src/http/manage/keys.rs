@@ -17,7 +17,11 @@ use crate::http::service::Service;
 use crate::manage::keys::KeyWish;
 
 /// `GET /v1/environments`: those that the key may see.
-pub(super) async fn environments(access: GlobalAccess<Read>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn environments(
+    access: GlobalAccess<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     Query::read(&req, &[])?;
     let rows = service.manage.environments().await?;
     let visible = rows.iter().filter(|row| access.actor.environment.is_none_or(|own| own == row.number));
@@ -28,7 +32,11 @@ pub(super) async fn environments(access: GlobalAccess<Read>, req: HttpRequest, s
 }
 
 /// `GET /v1/keys`
-pub(super) async fn list(access: GlobalAccess<Administer>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    access: GlobalAccess<Administer>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     Query::read(&req, &[])?;
     let rows = service.manage.list_keys(&access.actor).await?;
     let items: Vec<Value> = rows
@@ -52,7 +60,10 @@ pub(super) async fn list(access: GlobalAccess<Administer>, req: HttpRequest, ser
 }
 
 fn environment_name(service: &Service, number: i64) -> String {
-    service.live.by_number(number).map_or_else(|| number.to_string(), |environment| environment.key.to_string())
+    service
+        .live
+        .by_number(number)
+        .map_or_else(|| number.to_string(), |environment| environment.key.to_string())
 }
 
 #[derive(Deserialize)]
@@ -72,23 +83,30 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 }
 
 fn wish(body: KeyBody, service: &Service, actor: &Actor) -> Result<KeyWish, Problem> {
-    let role = Role::parse(&body.role)
-        .ok_or_else(|| Problem::new(Code::KeyInvalid, "`role` is client, server, analyst, editor or admin"))?;
+    let role = Role::parse(&body.role).ok_or_else(|| {
+        Problem::new(Code::KeyInvalid, "`role` is client, server, analyst, editor or admin")
+    })?;
     let environment = match body.environment {
         None => None,
         Some(key) => {
             let found = service.live.environment(&key).map(|environment| environment.number);
             // A key of one environment cannot find out which others there are.
             if actor.environment.is_some() && found != actor.environment {
-                return Err(Problem::new(Code::Forbidden, "an admin key of one environment makes keys of that one only"));
+                return Err(Problem::new(
+                    Code::Forbidden,
+                    "an admin key of one environment makes keys of that one only",
+                ));
             }
-            Some(found.ok_or_else(|| Problem::new(Code::KeyInvalid, "`environment`: there is no such environment"))?)
+            Some(found.ok_or_else(|| {
+                Problem::new(Code::KeyInvalid, "`environment`: there is no such environment")
+            })?)
         }
     };
     let expires_at = match body.expires_at {
         None => None,
         Some(text) => Some(
-            parse_rfc3339(&text).ok_or_else(|| Problem::new(Code::KeyInvalid, "`expires_at` is a time as RFC 3339"))?,
+            parse_rfc3339(&text)
+                .ok_or_else(|| Problem::new(Code::KeyInvalid, "`expires_at` is a time as RFC 3339"))?,
         ),
     };
     Ok(KeyWish { name: body.name, role, environment, expires_at })
@@ -116,7 +134,11 @@ pub(super) async fn create(
 }
 
 /// `DELETE /v1/keys/{id}`: refused from now on.
-pub(super) async fn revoke(access: GlobalAccess<Administer>, req: HttpRequest, service: Data<Service>) -> Result<HttpResponse, Problem> {
+pub(super) async fn revoke(
+    access: GlobalAccess<Administer>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
     let caller = caller(&req, &access.actor, None)?;
     let id = req.match_info().get("id").unwrap_or_default();
     service.manage.revoke_key(&caller, &access.actor, id).await?;
