@@ -56,7 +56,7 @@ fn parse_lines(format: Format, body: &[u8]) -> Result<Vec<String>, LineError> {
     let mut ids = Vec::new();
     for (line, bytes) in (1..).zip(body.split(|b| *b == b'\n')) {
         let refuse = |why: String| LineError { line, why };
-        let text = std::str::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".into()))?.trim();
+        let text = std::str::from_utf8(bytes).map_err(|_error| refuse("it is not UTF-8".into()))?.trim();
         if text.is_empty() {
             continue;
         }
@@ -70,7 +70,7 @@ fn parse_lines(format: Format, body: &[u8]) -> Result<Vec<String>, LineError> {
 }
 
 fn ndjson_id(text: &str) -> Result<String, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "it is no JSON".to_owned())?;
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_error| "it is no JSON".to_owned())?;
     let id = value.as_str().or_else(|| value.get("id").and_then(serde_json::Value::as_str));
     id.map(|id| id.trim().to_owned())
         .ok_or_else(|| "it is neither a string nor an object with `id`".to_owned())

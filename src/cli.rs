@@ -26,7 +26,7 @@ enum Command {
     /// Start the service; the first start makes its database, the example entries and the first keys
     Serve {
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
     },
     /// Manage keys in the database itself: a lost admin key is no disaster
     Key {
@@ -53,7 +53,7 @@ pub fn run() -> ExitCode {
 fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let parsed: Huidu = parse_command(arguments, &Surroundings::of_process())?;
     match parsed.command {
-        Command::Serve { settings } => serve::serve(settings),
+        Command::Serve { settings } => serve::serve(*settings),
         Command::Key { command } => key::run(command),
     }
 }

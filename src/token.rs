@@ -154,7 +154,7 @@ impl TokenKeys {
             return Err(TokenError::Invalid);
         }
         let mut bytes: SmallVec<[u8; 256]> = SmallVec::from_elem(0, token.len() / 4 * 3 + 3);
-        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).map_err(|_| TokenError::Invalid)?;
+        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).map_err(|_error| TokenError::Invalid)?;
         bytes.truncate(length);
         if bytes.len() < HEAD + TAG {
             return Err(TokenError::Invalid);
@@ -170,12 +170,12 @@ impl TokenKeys {
         let (true, Some(key)) = (format == FORMAT && purpose == Purpose::Exposure as u8, key) else {
             return Err(TokenError::Invalid);
         };
-        let tag = Tag::try_from(&*tag).map_err(|_| TokenError::Invalid)?;
+        let tag = Tag::try_from(&*tag).map_err(|_error| TokenError::Invalid)?;
         let day = i64::from(u16::from_be_bytes([day_a, day_b]));
         let of = env.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
         key.cipher
             .decrypt_inout_detached(&nonce(head), head, InOutBuf::from(&mut *body), &tag)
-            .map_err(|_| TokenError::Invalid)?;
+            .map_err(|_error| TokenError::Invalid)?;
         if i64::from(of) != environment {
             return Err(TokenError::Foreign);
         }
@@ -352,7 +352,7 @@ mod tests {
             assert_eq!(refused, Err(TokenError::Invalid), "bit {bit}");
         }
         for length in 0..token.len() {
-            assert_eq!(keys().open(&token[..length], 1, TODAY), Err(TokenError::Invalid));
+            assert_eq!(keys().open(token.get(..length).unwrap(), 1, TODAY), Err(TokenError::Invalid));
         }
     }
 

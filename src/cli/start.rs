@@ -38,6 +38,7 @@ pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyho
     let call = Duration::from_millis(settings.database_timeout_ms);
     let options = OpenOptions {
         create: true,
+        connections: settings.database_connections,
         deadlines: Deadlines { read: call, write: call, ..Deadlines::default() },
     };
     let store = open(url, &options).await.context("the database cannot be opened")?;

@@ -1,6 +1,6 @@
 //! The bucketing formula: `bucket = (murmur3_x86_32("{prefix}{unit}", 0) * 1_000_000) >> 32`.
 //!
-//! `MurmurHash3_x86_32` is Austin Appleby's public-domain function (SMHasher). The crate `murmur3` is
+//! `MurmurHash3_x86_32` is Austin Appleby's public-domain function, published with `SMHasher`. The crate `murmur3` is
 //! the reference that [`self_check`] and the tests hold this one against; here the prefix's blocks
 //! are hashed once, when a flag is compiled, and a unit costs only its own bytes.
 
@@ -16,10 +16,6 @@ pub struct Bucket(u32);
 impl Bucket {
     /// The bucket of a 32-bit hash.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a product of u32 and 10^6, shifted by 32, is under 10^6"
-    )]
     pub fn from_hash(hash: u32) -> Self {
         Self(((u64::from(hash) * u64::from(PPM)) >> 32) as u32)
     }

@@ -330,7 +330,7 @@ impl Compiled {
                 .iter()
                 .position(|variant| variant.key == *key)
                 .ok_or_else(|| format!("no variant {key:?}"))?;
-            u16::try_from(at).map_err(|_| "too many variants".to_owned())
+            u16::try_from(at).map_err(|_error| "too many variants".to_owned())
         };
         let mut audience = |key: &str| snapshot.audience_index(key);
         let mut names = Names { attributes, audience: &mut audience, unit, in_goods: false };

@@ -8,7 +8,7 @@ use super::decision::{Arm, Decision, DecisionError, Eligibility, Reason, Served}
 use super::explain::{Outcome, Step, Trace};
 use super::flag::Match;
 use super::membership::Memberships;
-use super::share::PPM;
+use super::share::{PPM, Share};
 use super::snapshot::Snapshot;
 
 /// Deepest chain of prerequisites that is followed; deeper ones were refused when written.
@@ -169,12 +169,17 @@ fn pass<M: Memberships, T: Trace>(
         _ if goods.is_empty() => !gate.required,
         Match::All => all,
         Match::Any => any,
-        Match::ValueShare(share) => {
-            priced && total > 0 && eligible_value * i128::from(PPM) >= total * i128::from(share.ppm())
-        }
+        Match::ValueShare(share) => priced && total > 0 && eligible_value >= least_value(total, share),
     };
     trace.close(Outcome::Passed(passed));
     Ok((passed, eligibility))
+}
+
+/// The least value that is `share` of `total`: `value >= least` <=> `value * 10^6 >= total * ppm`, without
+/// the products, which leave 128 bits at 200 items of the highest price and quantity.
+fn least_value(total: i128, share: Share) -> i128 {
+    let (line, ppm) = (i128::from(PPM), i128::from(share.ppm()));
+    (total / line) * ppm + ((total % line) * ppm + line - 1) / line
 }
 
 /// An exclude that is unknown because nothing was sent does not exclude; one of a wrong type does, since

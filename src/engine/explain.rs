@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::bucket::Bucket;
 use super::compile::{CompiledFlag, Rule};
-use super::condition::{Cause, Condition, Truth};
+use super::condition::{Cause, Condition, Test, Truth, Values};
 use super::context::{Element, Operand};
 use super::decision::Arm;
-use super::flag::Match;
+use super::flag::{Match, Order};
 use super::number::Number;
 use super::share::Share;
 use super::snapshot::Snapshot;
@@ -217,6 +217,72 @@ fn operand_json(operand: Operand<'_>) -> Value {
     }
 }
 
+/// Values of a list that a trace shows: enough to recognise it.
+const VALUES_SHOWN: usize = 20;
+
+/// A test's operator and operand as people wrote them; a long list is cut.
+fn test_json(test: &Test) -> (&'static str, Value) {
+    match test {
+        Test::OneOf(Values::Text(text), negated) => (if *negated { "ne" } else { "eq" }, (**text).into()),
+        Test::OneOf(values, negated) => (if *negated { "not_in" } else { "in" }, values_json(values)),
+        Test::ContainsText(text) => ("contains", (**text).into()),
+        Test::ContainsElement(values) => ("contains", values_json(values)),
+        Test::StartsWith(text) => ("starts_with", (**text).into()),
+        Test::EndsWith(text) => ("ends_with", (**text).into()),
+        Test::Matches(pattern) => ("matches", pattern.as_str().into()),
+        Test::Compare(order, number) => {
+            (order_text(*order, ["lt", "lte", "eq", "gte", "gt"]), number_json(*number))
+        }
+        Test::Version(order, version) => (
+            order_text(*order, ["semver_lt", "semver_lte", "semver_eq", "semver_gte", "semver_gt"]),
+            version.to_string().into(),
+        ),
+        Test::Time(order, ms) => (
+            order_text(*order, ["before", "before", "eq", "after", "after"]),
+            crate::clock::rfc3339(*ms).into(),
+        ),
+        Test::Exists(expected) => ("exists", (*expected).into()),
+    }
+}
+
+fn order_text(order: Order, texts: [&'static str; 5]) -> &'static str {
+    let [less, less_or_equal, equal, greater_or_equal, greater] = texts;
+    match order {
+        Order::Less => less,
+        Order::LessOrEqual => less_or_equal,
+        Order::Equal => equal,
+        Order::GreaterOrEqual => greater_or_equal,
+        Order::Greater => greater,
+    }
+}
+
+fn values_json(values: &Values) -> Value {
+    let mut shown: Vec<Value> = match values {
+        Values::Text(text) => vec![(**text).into()],
+        Values::Texts(texts) => {
+            let mut texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            texts.sort_unstable();
+            texts.into_iter().map(Value::from).collect()
+        }
+        Values::Numbers(numbers) => {
+            let mut numbers: Vec<Number> = numbers.iter().copied().collect();
+            numbers.sort_by(|a, b| a.compare(*b));
+            numbers.into_iter().map(number_json).collect()
+        }
+        Values::Booleans(with_true, with_false) => [(true, *with_true), (false, *with_false)]
+            .iter()
+            .filter(|(_, in_it)| *in_it)
+            .map(|(v, _)| (*v).into())
+            .collect(),
+    };
+    let more = shown.len().saturating_sub(VALUES_SHOWN);
+    shown.truncate(VALUES_SHOWN);
+    if more > 0 {
+        shown.push(format!("... and {more} more").into());
+    }
+    shown.into()
+}
+
 impl Trace for Recorder<'_> {
     const RECORDS: bool = true;
 
@@ -288,7 +354,9 @@ impl Trace for Recorder<'_> {
         };
         if let Value::Object(map) = &mut value {
             if let Condition::Attribute { test, .. } = condition {
-                map.insert("test".into(), format!("{test:?}").chars().take(200).collect::<String>().into());
+                let (op, wanted) = test_json(test);
+                map.insert("op".into(), op.into());
+                map.insert("wanted".into(), wanted);
             }
             if let Some(cause) = cause_text(truth) {
                 map.insert("cause".into(), cause.into());

@@ -31,7 +31,7 @@ impl Share {
             return None;
         }
         let steps = (percent * 10_000.0).round();
-        (steps / 10_000.0 == percent).then(|| Self(steps as u32))
+        (steps / 10_000.0 == percent).then_some(Self(steps as u32))
     }
 
     /// Parts per million.

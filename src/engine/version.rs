@@ -79,6 +79,20 @@ fn compare_identifiers(a: &str, b: &str) -> Ordering {
     }
 }
 
+impl std::fmt::Display for OwnedVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, patch, build] = self.parts;
+        write!(f, "{major}.{minor}.{patch}")?;
+        if build > 0 {
+            write!(f, ".{build}")?;
+        }
+        if !self.pre_release.is_empty() {
+            write!(f, "-{}", self.pre_release)?;
+        }
+        Ok(())
+    }
+}
+
 /// A version that a condition compares with: parsed when the flag is compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedVersion {

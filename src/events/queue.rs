@@ -85,7 +85,7 @@ impl Queue {
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(QueueError::Full);
         }
-        self.sender.send(Job { events, bytes, answer }).map_err(|_| QueueError::Stopping)?;
-        Ok(answered.await.map_err(|_| QueueError::Stopping)??)
+        self.sender.send(Job { events, bytes, answer }).map_err(|_error| QueueError::Stopping)?;
+        Ok(answered.await.map_err(|_error| QueueError::Stopping)??)
     }
 }

@@ -99,7 +99,7 @@ async fn next(payload: &mut Payload) -> Result<Option<Result<Bytes, PayloadError
     }
     timeout(SILENCE_MAX, payload.next())
         .await
-        .map_err(|_| Problem::new(Code::BodyTimeout, "the body stopped coming for 10 seconds").closing())
+        .map_err(|_error| Problem::new(Code::BodyTimeout, "the body stopped coming for 10 seconds").closing())
 }
 
 fn broken(error: &PayloadError) -> Problem {
@@ -129,7 +129,7 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
     };
     let read = timeout(BODY_MAX, rest)
         .await
-        .map_err(|_| Problem::new(Code::BodyTimeout, "the body took over 30 seconds").closing())?;
+        .map_err(|_error| Problem::new(Code::BodyTimeout, "the body took over 30 seconds").closing())?;
     match read {
         Err(problem) if problem.code == Code::BodyTooLarge => Err(drained(problem, payload).await),
         read => read.and_then(|body| if body.len() > limit { Err(too_large()) } else { Ok(body) }),

@@ -29,7 +29,7 @@ pub fn named<K>(req: &HttpRequest, part: &str, parse: fn(&str) -> Result<K, KeyE
 /// `not_found` for anything else.
 pub fn number(req: &HttpRequest, part: &str) -> Result<i64, Problem> {
     let text = req.match_info().get(part).unwrap_or_default();
-    text.parse().map_err(|_| Problem::new(Code::NotFound, format!("`{part}` is a whole number")))
+    text.parse().map_err(|_error| Problem::new(Code::NotFound, format!("`{part}` is a whole number")))
 }
 
 /// `If-Match` with versions, or `If-None-Match: *`.
@@ -121,7 +121,8 @@ fn percent_decoded(bytes: &[u8]) -> Result<String, Problem> {
         };
         decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
     }
-    String::from_utf8(decoded).map_err(|_| Problem::new(Code::HeaderInvalid, "`Huidu-Reason` is not UTF-8"))
+    String::from_utf8(decoded)
+        .map_err(|_error| Problem::new(Code::HeaderInvalid, "`Huidu-Reason` is not UTF-8"))
 }
 
 /// The parameters of a query, each known.
@@ -134,7 +135,7 @@ impl Query {
     /// `query_invalid`, which names the parameter.
     pub fn read(req: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(req.query_string())
-            .map_err(|_| Problem::new(Code::QueryInvalid, "the query cannot be read"))?
+            .map_err(|_error| Problem::new(Code::QueryInvalid, "the query cannot be read"))?
             .into_inner();
         if let Some((name, _)) = pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -156,7 +157,8 @@ impl Query {
     /// `query_invalid`.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| Problem::new(Code::QueryInvalid, format!("`{name}` is a whole number")))
+            text.parse()
+                .map_err(|_error| Problem::new(Code::QueryInvalid, format!("`{name}` is a whole number")))
         };
         self.text(name).map(parse).transpose()
     }

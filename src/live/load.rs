@@ -26,7 +26,7 @@ impl AudienceKeys {
         let mut keys = Vec::new();
         for row in store.secrets("audience").await? {
             let secret = <[u8; 32]>::try_from(row.value.as_slice())
-                .map_err(|_| LiveError::Unreadable("a secret for audiences has not 32 bytes".into()))?;
+                .map_err(|_error| LiveError::Unreadable("a secret for audiences has not 32 bytes".into()))?;
             keys.push((row.number, IdHasher::new(secret)));
         }
         keys.sort_by_key(|(number, _)| *number);

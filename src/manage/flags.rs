@@ -1,21 +1,25 @@
 //! Flags: create, replace, ramp, kill, restore, archive, roll back.
 
+mod write;
+
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::stage::{self, Form, Standing};
-use super::{Caller, FLAGS_MAX, Manage, ManageError, Page, Precondition, audit};
+use write::Edit;
+
+use super::stage::Standing;
+use super::{Caller, FLAGS_MAX, Manage, ManageError, Page, Precondition};
 use crate::engine::compile::CompiledFlag;
-use crate::engine::diff::{Difference, diff};
+use crate::engine::diff::Difference;
 use crate::engine::flag::{Document, Faults, Serve, State, read};
 use crate::engine::json;
 use crate::engine::key::FlagKey;
 use crate::engine::validate::{Warning, validate};
-use crate::live::load::{checksum, document};
+use crate::live::load::document;
 use crate::live::{Environment, Published};
 use crate::random::base32;
-use crate::store::{Change, FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+use crate::store::{Change, FlagRow, VersionRow};
 
 /// Characters of a salt that nobody gave.
 const SALT_CHARACTERS: usize = 26;
@@ -77,7 +81,7 @@ impl Manage {
         let state = row.as_ref().map_or(State::Live, state_of);
         let action = if row.is_some() { "replace" } else { "create" };
         let proposal = self.propose(environment, key, value, state, row.as_ref())?;
-        self.write(caller, environment, change, key, row, proposal, action).await
+        self.write(Edit { caller, environment, change, key, row, action }, proposal).await
     }
 
     /// Moves the percentage, and the control if given, of one rollout.
@@ -105,7 +109,8 @@ impl Manage {
             }
         }
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        self.write(caller, environment, change, key, Some(row), proposal, "rollout").await
+        self.write(Edit { caller, environment, change, key, row: Some(row), action: "rollout" }, proposal)
+            .await
     }
 
     /// Brings the document of an older version back; the state stays.
@@ -128,7 +133,8 @@ impl Manage {
         document(&old.document, &old.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
         let value = parse_stored(&old.document)?;
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        self.write(caller, environment, change, key, Some(row), proposal, "rollback").await
+        self.write(Edit { caller, environment, change, key, row: Some(row), action: "rollback" }, proposal)
+            .await
     }
 
     /// Shuts, re-opens or puts away a flag. Where it is so already nothing changes.
@@ -154,16 +160,17 @@ impl Manage {
             refuse_if_required(&published, key)?;
         }
         // A document that cannot be read may still be shut: nothing of it is looked at.
-        let proposal = match stored_forms(&row) {
-            Ok((value, document)) => Proposal { value, document, state, warnings: Vec::new() },
-            Err(_) if state == State::Killed || state == State::Archived => {
-                return self
-                    .shut_unreadable(caller, environment, change, key, row, state, wish.action())
-                    .await;
+        let forms = stored_forms(&row);
+        let edit = Edit { caller, environment, change, key, row: Some(row), action: wish.action() };
+        match forms {
+            Ok((value, document)) => {
+                self.write(edit, Proposal { value, document, state, warnings: Vec::new() }).await
             }
-            Err(error) => return Err(error),
-        };
-        self.write(caller, environment, change, key, Some(row), proposal, wish.action()).await
+            Err(_) if state == State::Killed || state == State::Archived => {
+                self.shut_unreadable(edit, state).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A page of a flag's versions, newest first.
@@ -275,148 +282,6 @@ impl Manage {
             Some(document) if faults.0.is_empty() => Ok(Proposal { value, document, state, warnings }),
             _ => Err(ManageError::Invalid(faults.0)),
         }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one change; a struct of them would be used once"
-    )]
-    async fn write(
-        &self,
-        caller: &Caller,
-        environment: &Environment,
-        mut change: Change,
-        key: &FlagKey,
-        row: Option<FlagRow>,
-        proposal: Proposal,
-        action: &str,
-    ) -> Result<Changed, ManageError> {
-        let now_ms = self.clock.now_ms();
-        let old = row.as_ref().and_then(|row| stored_forms(row).ok());
-        if let (Some(row), Some((_, old))) = (&row, &old)
-            && *old == proposal.document
-            && state_of(row) == proposal.state
-        {
-            let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
-            return Ok(Changed { published, key: key.clone(), warnings: proposal.warnings, created: false });
-        }
-        let text = proposal.value.to_string();
-        let standing = row.as_ref().map_or(Standing { open: None, count: 0 }, standing_of);
-        let old_form = old
-            .as_ref()
-            .zip(row.as_ref())
-            .map(|((_, document), row)| Form { document, state: state_of(row) });
-        let moved = stage::moved(
-            standing,
-            old_form,
-            Form { document: &proposal.document, state: proposal.state },
-            now_ms,
-        );
-        let content = FlagUpdate {
-            document: &text,
-            sha256: &checksum(&text),
-            state: proposal.state.as_str(),
-            stage_open: moved.after.open,
-            stages: moved.after.count,
-            at: now_ms,
-            by: &caller.name,
-        };
-        let (number, version) = match &row {
-            Some(row) => (row.number, change.update_flag(key, row.version, content).await?),
-            None => (change.insert_flag(NewFlag { key, content }).await?, 1),
-        };
-        let mut differences = diff(&old.map_or(Value::Null, |(value, _)| value), &proposal.value);
-        if let Some(row) = &row
-            && state_of(row) != proposal.state
-        {
-            differences.push(state_difference(state_of(row), proposal.state));
-        }
-        let differences = json!(differences).to_string();
-        change
-            .append_version(&VersionRow {
-                flag: number,
-                version,
-                document: text.clone(),
-                sha256: checksum(&text),
-                state: proposal.state.as_str().to_owned(),
-                at: now_ms,
-                actor: caller.name.clone(),
-                reason: caller.reason.clone(),
-                action: action.to_owned(),
-                diff: Some(differences.clone()),
-            })
-            .await?;
-        if let Some((stage, at)) = moved.close {
-            change.close_stage(number, stage, at).await?;
-        }
-        if let Some(stage) = moved.open {
-            let deciding = stage::deciding(&proposal.document).to_string();
-            change
-                .open_stage(&StageRow {
-                    flag: number,
-                    stage,
-                    opened_at: now_ms,
-                    closed_at: None,
-                    version,
-                    deciding,
-                })
-                .await?;
-        }
-        let detail = json!({"version": version, "state": proposal.state.as_str(), "stage": moved.after.open, "diff": serde_json::from_str::<Value>(&differences).unwrap_or_default()});
-        change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
-        change.commit_change(&json!({"flags": [key]}).to_string(), now_ms).await?;
-        let published = self.live.catch_up(environment).await?;
-        Ok(Changed { published, key: key.clone(), warnings: proposal.warnings, created: row.is_none() })
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one change; a struct of them would be used once"
-    )]
-    async fn shut_unreadable(
-        &self,
-        caller: &Caller,
-        environment: &Environment,
-        mut change: Change,
-        key: &FlagKey,
-        row: FlagRow,
-        state: State,
-        action: &str,
-    ) -> Result<Changed, ManageError> {
-        let now_ms = self.clock.now_ms();
-        let content = FlagUpdate {
-            document: &row.document,
-            sha256: &row.sha256,
-            state: state.as_str(),
-            stage_open: None,
-            stages: row.stages,
-            at: now_ms,
-            by: &caller.name,
-        };
-        let version = change.update_flag(key, row.version, content).await?;
-        let differences = json!([state_difference(state_of(&row), state)]).to_string();
-        change
-            .append_version(&VersionRow {
-                flag: row.number,
-                version,
-                document: row.document.clone(),
-                sha256: row.sha256.clone(),
-                state: state.as_str().to_owned(),
-                at: now_ms,
-                actor: caller.name.clone(),
-                reason: caller.reason.clone(),
-                action: action.to_owned(),
-                diff: Some(differences),
-            })
-            .await?;
-        if let Some(stage) = row.stage_open {
-            change.close_stage(row.number, stage, now_ms).await?;
-        }
-        let detail = json!({"version": version, "state": state.as_str(), "unreadable": true}).to_string();
-        change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail)).await?;
-        change.commit_change(&json!({"flags": [key]}).to_string(), now_ms).await?;
-        let published = self.live.catch_up(environment).await?;
-        Ok(Changed { published, key: key.clone(), warnings: Vec::new(), created: false })
     }
 }
 

@@ -65,8 +65,7 @@ pub fn moved(standing: Standing, old: Option<Form<'_>>, new: Form<'_>, now_ms: i
 /// What is stored with a stage: how each rule serves, and where.
 #[must_use]
 pub fn deciding(document: &Document) -> Value {
-    let rules = document.rules.iter().map(|rule| {
-        let serve = match &rule.serve {
+    let rules = document.rules.iter().map(|rule| match &rule.serve {
             Serve::Variant(variant) => json!({"rule": rule.id, "variant": variant}),
             Serve::Rollout(rollout) => json!({
                 "rule": rule.id,
@@ -74,8 +73,6 @@ pub fn deciding(document: &Document) -> Value {
                 "control": rollout.control.percent(),
                 "split": rollout.split.iter().map(|(key, weight)| (key.as_str().to_owned(), json!(weight))).collect::<serde_json::Map<_, _>>(),
             }),
-        };
-        serve
     });
     json!({
         "off_variant": document.off_variant,

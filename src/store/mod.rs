@@ -63,6 +63,8 @@ pub struct OpenOptions {
     pub create: bool,
     /// How long calls may take.
     pub deadlines: Deadlines,
+    /// Most connections to PostgreSQL; 0 = the default.
+    pub connections: u32,
 }
 
 /// The pools of the engine in use.

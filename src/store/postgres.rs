@@ -6,8 +6,8 @@ use sqlx::{ConnectOptions as _, PgPool};
 use super::OpenOptions;
 use super::error::StoreError;
 
-/// Connections of one instance.
-const CONNECTIONS_MAX: u32 = 10;
+/// Connections of one instance where nobody says how many.
+const CONNECTIONS_DEFAULT: u32 = 10;
 /// Longest silence inside a transaction: an instance that froze there must not keep the others' rows locked.
 const IDLE_IN_TRANSACTION_MS: u128 = 5_000;
 
@@ -20,7 +20,7 @@ pub(super) fn open(url: &str, options: &OpenOptions) -> Result<PgPool, StoreErro
     // The server gives up a little after the client did, so that an abandoned statement ends too.
     let statement_ms = longest.as_millis() + 2_000;
     Ok(PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(if options.connections == 0 { CONNECTIONS_DEFAULT } else { options.connections })
         .acquire_timeout(longest)
         .after_connect(move |connection, _| Box::pin(prepare(connection, statement_ms)))
         .connect_lazy_with(connect))

@@ -236,8 +236,8 @@ fn metrics(reader: &mut Reader<'_, '_>) -> Vec<Metric> {
 
 fn metric(item: &Value, pointer: &str, faults: &mut Faults) -> Option<Metric> {
     let mut inner = Reader::open(item, pointer, &["step", "by", "values", "window_hours"], faults)?;
-    let by = inner.text("by").map(Box::from);
-    if by.as_ref().is_some_and(|by: &Box<str>| by.is_empty() || by.len() > 256) {
+    let by = inner.text("by");
+    if by.is_some_and(|by| by.is_empty() || by.len() > 256) {
         inner.fault("by", "too_long", "1 to 256 bytes");
     }
     let values = inner.texts("values", 50, METRIC_VALUE_BYTES_MAX);
@@ -245,7 +245,12 @@ fn metric(item: &Value, pointer: &str, faults: &mut Faults) -> Option<Metric> {
         inner.fault("values", "unknown_field", "`values` are those of `by`");
     }
     let window_hours = inner.whole("window_hours", 1..=ATTRIBUTION_HOURS_MAX);
-    Some(Metric { step: inner.required_key("step", StepKey::parse)?, by, values, window_hours })
+    Some(Metric {
+        step: inner.required_key("step", StepKey::parse)?,
+        by: by.map(Into::into),
+        values,
+        window_hours,
+    })
 }
 
 fn one_kind_a_step(reader: &mut Reader<'_, '_>, funnel: &[Stop], metrics: &[Metric]) {

@@ -1,0 +1,102 @@
+//! Flags, versions, stages, and the consistent reads.
+
+use huidu::store::{FlagUpdate, StageRow, StoreError};
+
+use super::{content, environment, flag, flag_key, insert, version};
+use crate::postgres::on_both_engines;
+
+on_both_engines! {
+    async fn a_stale_version_is_refused_and_changes_nothing(db) {
+        let environment = environment(&db, "production").await;
+        flag(&db, environment, "a").await;
+        let mut change = db.change(environment).await.unwrap();
+        assert_eq!(change.update_flag(&flag_key("a"), 1, content("{\"on\":1}", 8)).await.unwrap(), 2);
+        change.commit_change(r#"{"flags":["a"]}"#, 8).await.unwrap();
+
+        let mut change = db.change(environment).await.unwrap();
+        let refused = change.update_flag(&flag_key("a"), 1, content("{}", 9)).await;
+        assert_eq!(refused, Err(StoreError::Conflict { current: 2, sent: 1 }));
+        assert_eq!(change.update_flag(&flag_key("b"), 1, content("{}", 9)).await, Err(StoreError::NotFound));
+        assert_eq!(insert(&mut change, "a").await, Err(StoreError::Exists));
+        // A refusal leaves the transaction usable.
+        insert(&mut change, "c").await.unwrap();
+        change.commit_change("{}", 9).await.unwrap();
+        let row = db.flag(environment, &flag_key("a")).await.unwrap().unwrap();
+        assert_eq!((row.version, row.document.as_str(), row.updated_at), (2, "{\"on\":1}", 8));
+    }
+
+    async fn flags_versions_and_stages_come_back_as_written(db) {
+        let environment = environment(&db, "production").await;
+        let mut change = db.change(environment).await.unwrap();
+        let number = insert(&mut change, "a").await.unwrap();
+        for n in 1..=5 {
+            change.append_version(&version(number, n)).await.unwrap();
+        }
+        let stage = |stage| StageRow {
+            flag: number, stage, opened_at: stage * 100, closed_at: None, version: stage, deciding: "[]".into(),
+        };
+        change.open_stage(&stage(1)).await.unwrap();
+        change.close_stage(number, 1, 150).await.unwrap();
+        change.close_stage(number, 1, 170).await.unwrap();
+        change.open_stage(&stage(2)).await.unwrap();
+        assert_eq!(change.close_stage(number, 3, 1).await, Err(StoreError::NotFound));
+        let killed = FlagUpdate { state: "killed", stage_open: None, stages: 2, ..content("{\"灰\":\"'\"}", 9) };
+        change.update_flag(&flag_key("a"), 1, killed).await.unwrap();
+        assert_eq!(change.flags().await.unwrap().len(), 1);
+        change.commit_change("{}", 9).await.unwrap();
+
+        let row = db.flag(environment, &flag_key("a")).await.unwrap().unwrap();
+        assert_eq!((row.number, row.state.as_str(), row.stage_open, row.stages), (1, "killed", None, 2));
+        assert_eq!(row.document, "{\"灰\":\"'\"}");
+        assert_eq!(db.version(environment, number, 3).await.unwrap(), Some(version(number, 3)));
+        assert_eq!(db.version(environment, number, 6).await.unwrap(), None);
+        for (before, limit, expected) in [(None, 2, vec![5, 4]), (Some(4), 9, vec![3, 2, 1]), (Some(1), 9, vec![])] {
+            let page = db.versions_page(environment, number, before, limit).await.unwrap();
+            assert_eq!(page.iter().map(|v| v.version).collect::<Vec<_>>(), expected);
+        }
+        let stages = db.stages(environment, Some(number)).await.unwrap();
+        assert_eq!(stages, [StageRow { closed_at: Some(150), ..stage(1) }, stage(2)]);
+        assert_eq!(db.stages(environment, None).await.unwrap(), stages);
+        assert!(db.stages(environment, Some(2)).await.unwrap().is_empty());
+    }
+
+    async fn keys_sort_by_their_bytes_and_numbers_by_creation(db) {
+        let environment = environment(&db, "production").await;
+        let made = ["b", "a-b", "B", "_", "a", "ab", "a.b", "Z"];
+        for key in made {
+            flag(&db, environment, key).await;
+        }
+        let all: Vec<_> = db.flags(environment).await.unwrap().into_iter().map(|f| (f.number, f.key)).collect();
+        assert_eq!(all, (1..).zip(made.map(str::to_owned)).collect::<Vec<_>>());
+        let mut sorted = made.to_vec();
+        sorted.sort_unstable();
+        let (mut paged, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = db.flags_page(environment, after.as_deref(), 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            paged.extend(page.into_iter().map(|f| f.key));
+        }
+        assert_eq!(paged, sorted);
+    }
+
+    async fn a_read_of_changes_names_what_changed(db) {
+        let environment = environment(&db, "production").await;
+        for key in ["a", "b", "c"] {
+            flag(&db, environment, key).await;
+        }
+        let mut change = db.change(environment).await.unwrap();
+        change.update_environment("Shop", r#"{"currencies":["CNY"]}"#).await.unwrap();
+        assert_eq!(change.commit_change(r#"{"settings":true}"#, 9).await.unwrap(), 4);
+
+        let loaded = db.read_snapshot(environment).await.unwrap();
+        assert_eq!((loaded.environment.snapshot, loaded.flags.len(), loaded.audiences.len()), (4, 3, 0));
+        assert_eq!(loaded.environment.name, "Shop");
+        let changed = db.read_changes(environment, 1).await.unwrap().unwrap();
+        assert_eq!(changed.environment.snapshot, 4);
+        assert_eq!(changed.changes.iter().map(|c| c.number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(changed.flags.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        assert!(db.read_changes(environment, 4).await.unwrap().is_none());
+        assert!(matches!(db.read_snapshot(9).await, Err(StoreError::NotFound)));
+    }
+}
