@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -18,7 +19,11 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if it is missing, and takes it for this process alone.
     pub(super) fn hold(path: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(path)
+        // The database in it holds secrets: nobody else may look in.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
             .with_context(|| format!("the data folder {} cannot be made", path.display()))?;
         let lock = path.join("huidu.lock");
         let file = File::options().create(true).truncate(false).write(true).open(&lock);

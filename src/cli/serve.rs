@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::folder::Folder;
 use super::say;
@@ -43,18 +44,52 @@ pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
     runtime.block_on(run(settings))
 }
 
+/// The service, put together but not yet serving.
+struct Assembled {
+    service: Data<Service>,
+    writer: JoinHandle<()>,
+    jobs: Jobs,
+}
+
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let folder = Folder::hold(&settings.data_dir)?;
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let Started { store, identity, first_keys } = start(&settings, folder.used_with()?.as_deref()).await?;
     folder.remember(&identity.database_id)?;
+    let Assembled { service, writer, jobs } = assemble(settings, &store).await?;
+    let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
+    let sweeping = tokio::spawn(sweep_limits(service.clone()));
+    let (addresses, server) = listen(listener, service, meters)?;
+    let handle = server.handle();
+    let running = tokio::spawn(server);
+    // Until the first snapshots serve, calls are answered 503.
+    live.refresh().await.context("the flags cannot be loaded")?;
+    let jobs = jobs.start();
+    announce(&addresses, first_keys.as_ref());
+    wait_for_signal().await?;
+    tracing::info!("stopping: requests under way are finished, no new ones are taken");
+    handle.stop(true).await;
+    running.await??;
+    jobs.stop();
+    sweeping.abort();
+    // An aborted task lets go of the queue only when it is polled once more.
+    drop(sweeping.await);
+    // Every queue is gone with the server, so the writer ends when nothing waits.
+    if tokio::time::timeout(FLUSH_MAX, writer).await.is_err() {
+        tracing::error!("the last events could not be stored in time; their senders were not told they were");
+    }
+    tokio::time::timeout(FLUSH_MAX, store.close()).await.unwrap_or_default();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled> {
     let clock: SharedClock = Arc::new(MachineClock);
     let random: SharedRandom = Arc::new(SystemRandom);
     let metrics = Metrics::new()?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let live = Arc::new(Live::new(store.clone(), metrics.clone(), clock.clone()).await?);
-    live.refresh().await.context("the flags cannot be loaded")?;
     let keys = Arc::new(KeyTable::default());
     let manage =
         Arc::new(Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone()));
@@ -65,41 +100,36 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         batch_max: settings.event_batch_max,
     };
     let (events, writer) = writer::start(store.clone(), live.clone(), metrics.clone(), clock.clone(), limits);
+    let jobs = Jobs {
+        store: store.clone(),
+        live: live.clone(),
+        manage: manage.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+    };
     let service = Data::new(Service {
         limits: Limits::new(settings.failed_auth_per_minute.get(), settings.writes_per_minute.get()),
         currencies: settings.currencies.iter().map(ToString::to_string).collect(),
-        unit_ids: unit_ids(&settings, &store).await?,
-        tokens: token_keys(&store).await?,
+        unit_ids: unit_ids(&settings, store).await?,
+        tokens: token_keys(store).await?,
         request_ids: RequestIds::new(&*random)?,
         clock,
-        live: live.clone(),
+        live,
         keys,
         events,
-        manage: manage.clone(),
-        metrics: metrics.clone(),
+        manage,
+        metrics,
         settings,
     });
-    let jobs =
-        Jobs { store: store.clone(), live, manage, metrics: metrics.clone(), clock: service.clock.clone() }
-            .start();
-    let (addresses, server) = listen(listener, service, Arc::new(HttpMeters::new(&metrics)))?;
-    announce(&addresses, first_keys.as_ref());
-    let handle = server.handle();
-    let running = tokio::spawn(server);
-    wait_for_signal().await?;
-    tracing::info!("stopping: requests under way are finished, no new ones are taken");
-    handle.stop(true).await;
-    running.await??;
-    jobs.stop();
-    // Every queue is gone with the server, so the writer ends when nothing waits.
-    if tokio::time::timeout(FLUSH_MAX, writer).await.is_err() {
-        tracing::error!(
-            "the last events could not be stored in time; their senders were not told that they were"
-        );
+    Ok(Assembled { service, writer, jobs })
+}
+
+/// Forgets addresses and keys that are quiet.
+async fn sweep_limits(service: Data<Service>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        service.limits.sweep();
     }
-    tokio::time::timeout(FLUSH_MAX, store.close()).await.unwrap_or_default();
-    tracing::info!("stopped");
-    Ok(())
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

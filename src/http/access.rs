@@ -157,9 +157,12 @@ fn environment_of(req: &HttpRequest, service: &Service, actor: &Actor) -> Result
             Some(number) => service.live.by_number(number),
             None => service.live.environment(service.settings.default_environment.as_str()),
         };
-        return own.ok_or_else(|| Problem::new(Code::NotReady, "the environment is not loaded yet"));
+        return own.ok_or_else(super::not_ready);
     };
     let found = service.live.environment(named);
+    if found.is_none() && !service.live.is_ready() {
+        return Err(super::not_ready());
+    }
     match (actor.environment, found) {
         (None, Some(found)) => Ok(found),
         (Some(own), Some(found)) if found.number == own => Ok(found),

@@ -244,8 +244,8 @@ fn list(reader: &mut Reader<'_, '_>) -> Option<List> {
 }
 
 fn pattern(reader: &mut Reader<'_, '_>) -> Option<Box<str>> {
-    let text = text(reader)?;
-    if text.len() > PATTERN_BYTES_MAX {
+    // Before the limit of any text, so that a pattern has one code for its size.
+    if reader.raw("value").and_then(Value::as_str).is_some_and(|text| text.len() > PATTERN_BYTES_MAX) {
         reader.fault(
             "value",
             "pattern_too_large",
@@ -253,6 +253,7 @@ fn pattern(reader: &mut Reader<'_, '_>) -> Option<Box<str>> {
         );
         return None;
     }
+    let text = text(reader)?;
     match compile_pattern(&text) {
         Ok(_) => Some(text),
         Err(regex::Error::CompiledTooBig(_)) => {
