@@ -9,7 +9,7 @@ use super::body::JsonBody;
 use super::ofrep::{BODY_BYTES_MAX, refuse_context};
 use super::problem::Problem;
 use super::service::Service;
-use super::write::{json, push_number, push_text};
+use super::write::{json, push_number, push_optional, push_text};
 use crate::access::role::Decide;
 use crate::decide;
 use crate::engine::context::{Context, parse_decision};
@@ -38,13 +38,9 @@ pub async fn decide(
         }
         let decision = decide::one(&published, flag, &parsed.context);
         write_entry(&decision, &parsed.context, access.actor.role.sees_rules(), &mut out);
-        let before = out.len();
-        out.extend_from_slice(b",\"exposure_token\":\"");
-        if decide::seal(snapshot, &decision, &parsed.context, &service.tokens, day, &mut out) {
-            out.push(b'"');
-        } else {
-            out.truncate(before);
-        }
+        push_optional(&mut out, ",\"exposure_token\":", |out| {
+            decide::seal(snapshot, &decision, &parsed.context, &service.tokens, day, out)
+        });
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

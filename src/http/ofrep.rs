@@ -8,7 +8,7 @@ use super::access::Access;
 use super::body::JsonBody;
 use super::problem::{Code, Problem};
 use super::service::Service;
-use super::write::{json, push_number, push_text};
+use super::write::{json, push_number, push_optional, push_text};
 use crate::access::Actor;
 use crate::access::role::Decide;
 use crate::decide;
@@ -176,14 +176,10 @@ fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec
         out.extend_from_slice(rule.id.as_str().as_bytes());
         out.push(b'"');
     }
-    let before = out.len();
-    out.extend_from_slice(b",\"exposureToken\":\"");
-    let day = answer.service.clock.today();
-    if decide::seal(&answer.published.snapshot, decision, answer.context, &answer.service.tokens, day, out) {
-        out.push(b'"');
-    } else {
-        out.truncate(before);
-    }
+    push_optional(out, ",\"exposureToken\":", |out| {
+        let day = answer.service.clock.today();
+        decide::seal(&answer.published.snapshot, decision, answer.context, &answer.service.tokens, day, out)
+    });
     out.extend_from_slice(b"}}");
 }
 
