@@ -80,7 +80,7 @@ impl Clock for HandClock {
 /// `ms` as RFC 3339 in UTC, such as `2026-11-24T08:00:00.123Z`.
 #[must_use]
 pub fn rfc3339(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
+    format!("{:.3}", jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX))
 }
 
 /// Milliseconds of an RFC 3339 text; `None` if it is none.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod body;
 pub mod decisions;
 pub mod events;
+pub mod json;
 pub mod limits;
 pub mod manage;
 pub mod ofrep;

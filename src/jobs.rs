@@ -41,10 +41,11 @@ pub struct Jobs {
 pub struct Running(Vec<JoinHandle<()>>);
 
 impl Running {
-    /// Ends them.
-    pub fn stop(self) {
+    /// Ends them, and waits until none runs any more.
+    pub async fn stop(self) {
         for job in self.0 {
             job.abort();
+            drop(job.await);
         }
     }
 }

@@ -141,7 +141,7 @@ pub struct Settings {
     pub log_format: LogFormat,
 
     /// What is logged: a level, or directives such as `info,huidu::store=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn", help_heading = LOGS,
+    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn,sqlx=warn", help_heading = LOGS,
           value_parser = values::log_filter)]
     pub log: String,
 

@@ -71,7 +71,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     tracing::info!("stopping: requests under way are finished, no new ones are taken");
     handle.stop(true).await;
     running.await??;
-    jobs.stop();
+    jobs.stop().await;
     sweeping.abort();
     // An aborted task lets go of the queue only when it is polled once more.
     drop(sweeping.await);

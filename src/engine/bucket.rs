@@ -177,6 +177,34 @@ mod tests {
         }
     }
 
+    /// The rows were computed by Python's `mmh3`: `tests/vectors/bucket.py`.
+    #[test]
+    fn every_row_of_the_vectors_holds() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/bucket.json")).unwrap();
+        let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
+        let raw = vectors["raw"].as_array().unwrap();
+        for row in raw {
+            let whole = text(row, "text");
+            for (cut, _) in whole.char_indices().chain([(whole.len(), ' ')]) {
+                let (prefix, unit) = whole.split_at(cut);
+                assert_eq!(u64::from(Salted::new(prefix).hash(unit)), row["hash"], "{whole:?} cut at {cut}");
+            }
+        }
+        let rows = vectors["buckets"].as_array().unwrap();
+        for row in rows {
+            let kind = match &*text(row, "kind") {
+                "rollout" => String::new(),
+                kind => format!("/{kind}"),
+            };
+            let line = Salted::new(&format!("{}{kind}:", text(row, "key")));
+            let unit = text(row, "unit");
+            assert_eq!(u64::from(line.hash(&unit)), row["hash"], "{row}");
+            assert_eq!(u64::from(line.bucket(&unit).ppm()), row["bucket"], "{row}");
+        }
+        assert!(raw.len() > 50 && rows.len() > 300);
+    }
+
     proptest! {
         #[test]
         fn prefix_and_unit_hash_as_one_text(prefix in ".{0,40}", unit in ".{0,300}") {

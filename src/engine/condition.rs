@@ -441,4 +441,4 @@ impl<M: Memberships> Scene<'_, '_, M> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

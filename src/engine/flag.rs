@@ -545,3 +545,6 @@ impl Condition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ pub mod decision;
 pub mod diff;
 pub mod evaluate;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod flag;
 pub mod json;
 pub mod key;

@@ -17,6 +17,20 @@ pub struct Body<'a> {
     pub events: Vec<&'a RawValue>,
 }
 
+impl<'a> Body<'a> {
+    /// Reads a call's body.
+    ///
+    /// # Errors
+    /// No JSON, or another shape; a list is none, though serde would take it as the fields in order.
+    pub fn read(bytes: &'a [u8]) -> serde_json::Result<Self> {
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            serde_json::from_slice::<serde::de::IgnoredAny>(bytes)?;
+            return Err(serde::de::Error::custom("expected an object"));
+        }
+        serde_json::from_slice(bytes)
+    }
+}
+
 /// What an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +111,9 @@ impl<'a> Sent<'a> {
     /// # Errors
     /// A sentence that names the field.
     pub fn read(raw: &'a RawValue) -> Result<Self, String> {
+        if !raw.get().starts_with('{') {
+            return Err("an event is an object".to_owned());
+        }
         let mut deserializer = serde_json::Deserializer::from_str(raw.get());
         serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let path = error.path().to_string();

@@ -11,6 +11,7 @@ use super::queue::{Fate, Job, Queue, Waiting};
 use crate::clock::{HOUR_MS, SharedClock};
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::Arm;
+use crate::engine::flag::State;
 use crate::engine::map::{Map, Set};
 use crate::live::{Live, Published};
 use crate::store::{EventBatch, ExposureOutcome, ExposureRow, StepOutcome, StepRow, Store, StoreError};
@@ -188,6 +189,7 @@ impl Writer {
     fn count_exposure(&self, row: &ExposureRow) {
         let Some(published) = self.published(row.environment) else { return };
         if let (Some(flag), Some(arm)) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm))
+            && flag.state != State::Archived
         {
             let environment = published.snapshot.environment().as_str();
             let labels = [environment, flag.key.as_str(), &row.variant, arm.as_str()];
@@ -198,6 +200,10 @@ impl Writer {
     fn count_step(&self, row: &StepRow, flag: i64, variant: &str, arm: Arm) {
         let Some(published) = self.published(row.environment) else { return };
         let Some(flag) = published.snapshot.find_number(flag) else { return };
+        // Stored all the same; an archived flag has no series.
+        if flag.state == State::Archived {
+            return;
+        }
         let environment = published.snapshot.environment().as_str();
         let labels = [environment, flag.key.as_str(), variant, arm.as_str(), row.step.as_str()];
         self.metrics.steps.with_label_values(&labels).inc();

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::access::Access;
 use super::body::JsonBody;
+use super::json::typed;
 use super::problem::{Code, Problem};
 use super::service::Service;
 use crate::access::role::{Decide, Verify};
@@ -26,7 +27,7 @@ pub async fn append(
     body: JsonBody<BODY_BYTES_MAX>,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    let parsed: Body<'_> = serde_json::from_slice(&body.0).map_err(|error| refuse_body(&error))?;
+    let parsed = Body::read(&body.0).map_err(|error| refuse_body(&error))?;
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
@@ -105,7 +106,7 @@ pub async fn verify(
     body: JsonBody<{ 64 << 10 }>,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    let VerifyBody { token } = serde_json::from_slice(&body.0).map_err(|error| refuse_body(&error))?;
+    let VerifyBody { token } = typed(&body.0)?;
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let today = service.clock.today();
     let answer = match service.tokens.open(&token, access.environment.number, today) {

@@ -6,14 +6,12 @@ mod flags;
 mod keys;
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{Bytes, ServiceConfig};
+use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::problem::{Code, Problem};
 use super::{Allow as _, get, post, put, resource};
-use crate::engine::json::{JsonFault, JsonFaultKind, parse};
 use crate::manage::{ManageError, Page};
 use crate::store::StoreError;
 
@@ -107,33 +105,6 @@ impl Problem {
             ),
         }
     }
-}
-
-fn refuse_json(fault: &JsonFault) -> Problem {
-    let code = match fault.kind {
-        JsonFaultKind::Syntax => Code::JsonInvalid,
-        JsonFaultKind::TooDeep => Code::JsonTooDeep,
-        JsonFaultKind::DuplicateKey => Code::JsonDuplicateKey,
-    };
-    Problem::new(code, fault.detail.clone())
-        .with("line", fault.line.into())
-        .with("column", fault.column.into())
-        .with("pointer", fault.pointer.as_str().into())
-}
-
-/// JSON that will be stored: strict.
-fn strict(body: &Bytes) -> Result<Value, Problem> {
-    parse(body).map_err(|fault| refuse_json(&fault))
-}
-
-/// A small body of known fields; an empty one is `{}`.
-fn typed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    let value = if body.is_empty() { json!({}) } else { strict(body)? };
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let detail = error.into_inner().to_string();
-        Problem::new(Code::BodyInvalid, if path == "." { detail } else { format!("`{path}`: {detail}") })
-    })
 }
 
 /// An answer with a version as its entity tag.

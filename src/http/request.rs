@@ -57,11 +57,13 @@ pub fn precondition(req: &HttpRequest) -> Result<Precondition, Problem> {
 /// # Errors
 /// As [`precondition`].
 pub fn if_match(req: &HttpRequest) -> Result<Precondition, Problem> {
-    match precondition(req)? {
-        Precondition::New => {
-            Err(Problem::new(Code::PreconditionRequired, "send `If-Match` with the version last read"))
-        }
-        known => Ok(known),
+    let wanted = || {
+        Problem::new(Code::PreconditionRequired, "send `If-Match` with the version last read, such as \"7\"")
+    };
+    match precondition(req) {
+        Ok(Precondition::New) => Err(wanted()),
+        Err(problem) if problem.code == Code::PreconditionRequired => Err(wanted()),
+        known => known,
     }
 }
 

@@ -173,11 +173,16 @@ async fn around(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRespo
     let status = response.status();
     meters.observe(route, status.as_u16(), took.as_secs_f64());
     finish(&mut response, &id);
+    let (failed, status) = (status.is_server_error() && status.as_u16() != 503, status.as_u16());
     let _in_span = span.enter();
-    if status.is_server_error() && status.as_u16() != 503 {
-        tracing::error!(%id, status = status.as_u16(), "a request failed");
-    } else if !route.is_hot() && !response.request().method().is_safe() {
-        tracing::info!(%id, status = status.as_u16(), ms = took.as_millis(), "a request was answered");
+    match (route.is_hot(), failed) {
+        // A hot route has no span, so its line names the request itself.
+        (true, true) => tracing::error!(%id, status, "a request failed"),
+        (false, true) => tracing::error!(status, "a request failed"),
+        (false, false) if !response.request().method().is_safe() => {
+            tracing::info!(status, ms = took.as_millis(), "a request was answered");
+        }
+        (_, false) => {}
     }
     Ok(response)
 }

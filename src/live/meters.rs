@@ -2,6 +2,7 @@
 //! only adds one. They stand beside the snapshot, since the engine knows no metrics.
 
 use prometheus::IntCounter;
+use prometheus::core::Collector as _;
 
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::{Arm, Decision, DecisionError, Reason};
@@ -148,10 +149,28 @@ fn set_ratios(metrics: &Metrics, environment: &str, flag: &CompiledFlag, documen
     }
 }
 
+/// Takes away the values of a flag's steps, whatever their currencies.
+fn forget_values(metrics: &Metrics, environment: &str, flag: &str) {
+    for family in metrics.step_value.collect() {
+        for metric in family.get_metric() {
+            let label = |name: &str| {
+                let found = metric.get_label().iter().find(|label| label.name() == name);
+                found.map_or("", |label| label.value())
+            };
+            let labels = ["environment", "flag", "variant", "arm", "step", "currency"].map(label);
+            if labels.starts_with(&[environment, flag]) {
+                drop(metrics.step_value.remove_label_values(&labels));
+            }
+        }
+    }
+}
+
 /// Takes the series of an archived flag away; one that never was is no fault.
 fn forget(metrics: &Metrics, environment: &str, flag: &CompiledFlag) {
     let key = flag.key.as_str();
-    drop(metrics.flag_open.remove_label_values(&[environment, key]));
+    if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
+        forget_values(metrics, environment, key);
+    }
     let Some(document) = &flag.document else { return };
     for variant in document.variants.keys().map(VariantKey::as_str) {
         for reason in Reason::ALL {

@@ -257,12 +257,12 @@ impl Manage {
     ) -> Result<Proposal, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let mut faults = Faults::default();
+        let old_salt = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
         if let Some(object) = value.as_object_mut()
             && !object.contains_key("salt")
         {
-            let old = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
-            let salt = match old {
-                Some(salt) => salt.into(),
+            let salt = match &old_salt {
+                Some(salt) => salt.to_string(),
                 None => base32(&*self.random, SALT_CHARACTERS)?,
             };
             object.insert("salt".into(), salt.into());
@@ -274,6 +274,13 @@ impl Manage {
                 faults.add("/key", "key_mismatch", format!("the path names the flag {key:?}"));
             }
             warnings = validate(document, &published.snapshot, &mut faults);
+            if old_salt.is_some() && old_salt != document.salt {
+                warnings.push(Warning {
+                    pointer: "/salt".into(),
+                    code: "salt_changed",
+                    detail: "another salt reshuffles which units are inside".into(),
+                });
+            }
         }
         if row.is_none() && published.snapshot.flags().len() >= FLAGS_MAX {
             return Err(ManageError::Quota(format!("an environment has at most {FLAGS_MAX} flags")));

@@ -110,7 +110,7 @@ fn each_default_is_as_documented() {
     assert_eq!((s.failed_auth_per_minute.get(), s.writes_per_minute.get()), (60, 600));
     assert_eq!(
         (s.log_format, s.log.as_str(), s.metrics_public),
-        (LogFormat::Pretty, "info,actix_server=warn", false)
+        (LogFormat::Pretty, "info,actix_server=warn,sqlx=warn", false)
     );
 }
 

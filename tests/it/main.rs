@@ -2,7 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests watch real processes by the real clock")]
 //! Integration tests: one binary, since each further one links everything again.
 
+mod durability;
+mod events;
 mod fixture;
+mod metrics;
 mod postgres;
 mod store;
 mod tidy;

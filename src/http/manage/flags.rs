@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{BODY_BYTES_MAX, page_json, stored_json, strict, tagged, typed};
+use super::{BODY_BYTES_MAX, page_json, stored_json, tagged};
 use crate::access::role::{Edit, Observe, Read};
 use crate::clock::rfc3339;
 use crate::decide;
@@ -18,6 +18,7 @@ use crate::engine::key::FlagKey;
 use crate::engine::membership::NothingFetched;
 use crate::http::access::Access;
 use crate::http::body::JsonBody;
+use crate::http::json::{strict, typed};
 use crate::http::ofrep::refuse_context;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, caller, if_match, named, number, precondition};

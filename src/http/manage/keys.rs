@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::typed;
 use crate::access::role::{Administer, Read};
 use crate::access::{Actor, Role};
 use crate::clock::{parse_rfc3339, rfc3339};
 use crate::http::access::GlobalAccess;
 use crate::http::body::JsonBody;
+use crate::http::json::typed;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, caller};
 use crate::http::service::Service;

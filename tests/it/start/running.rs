@@ -1,0 +1,131 @@
+//! Stopping, logging, and what is stored of a unit.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fixture::*;
+
+/// An upload of which the service has seen the head: it asked for the rest.
+fn under_way(huidu: &Huidu, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&huidu.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let key = &huidu.server;
+    let head = format!(
+        "POST /v1/decisions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[test]
+fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
+    for name in ["TERM", "INT"] {
+        let mut huidu = Huidu::start();
+        let body = json!({"placement": "checkout", "user": {"id": "u-1"}}).to_string();
+        let (begin, end) = body.split_at(20);
+        let mut streams: Vec<_> = (0..50).map(|_| under_way(&huidu, &body)).collect();
+        streams.iter_mut().for_each(|stream| stream.write_all(begin.as_bytes()).unwrap());
+        signal(huidu.pid(), name);
+        eventually("nothing new is taken", || TcpStream::connect(&huidu.address).is_err());
+        for stream in &mut streams {
+            stream.write_all(end.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK") && answer.contains("wechat-scan-pay"),
+                "{name}: {answer}"
+            );
+        }
+        // A second signal to a process that has ended already is harmless: it was not waited for yet.
+        assert!(huidu.stop() < Duration::from_secs(15), "{name}");
+        assert!(huidu.log().contains("\"stopped\""), "{name}: it ended in order");
+    }
+}
+
+#[test]
+fn only_health_and_readiness_need_no_key() {
+    let huidu = Huidu::start();
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(huidu.get(path, "").expect(200).json().as_object().unwrap().len(), 1, "state only");
+    }
+    for path in ["/metrics", "/v1/keys", "/v1/environments", "/v1/audit"] {
+        huidu.get(path, "").refused(401, "unauthorized");
+    }
+    let public = Huidu::start_with(&[("METRICS_PUBLIC", "true")]);
+    public.get("/metrics", "").expect(200);
+}
+
+/// Counts an exposure of a shopper whose name stands nowhere else; whether the database's files hold it.
+fn stores_plainly(unit_ids: &str) -> bool {
+    const SHOPPER: &str = "shopper-zhang-7421";
+    let huidu = Huidu::start_with(&[("UNIT_IDS", unit_ids)]);
+    huidu.create_flag(&with_funnel());
+    let entry = huidu.entry("f", &json!({"id": SHOPPER}), &json!([]));
+    let event = json!({"type": "exposure", "token": entry["exposure_token"]});
+    let step = json!({"id": "s-1", "type": "step", "step": "a-stop", "token": entry["exposure_token"]});
+    let paid = json!({"id": "s-2", "type": "step", "step": "order_paid", "user_id": SHOPPER});
+    let answer = huidu.events(&huidu.server, &json!([event.clone(), step, paid])).expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(3), &json!([])), "{answer}");
+    let again = huidu.events(&huidu.server, &json!([event])).expect(200).json();
+    assert_eq!(again["duplicates"], 1, "the unit is still one");
+    ["huidu.db", "huidu.db-wal"].iter().any(|name| {
+        let bytes = std::fs::read(huidu.folder().join(name)).unwrap_or_default();
+        bytes.windows(SHOPPER.len()).any(|window| window == SHOPPER.as_bytes())
+    })
+}
+
+fn with_funnel() -> Value {
+    let mut flag = ramp("f", 100.0, 0.0);
+    flag["funnel"] = json!(["a-stop"]);
+    flag["metrics"] = json!(["order_paid"]);
+    flag
+}
+
+#[test]
+fn hashed_unit_ids_leave_no_plain_one_behind() {
+    assert!(stores_plainly("plain"), "the search finds what is there");
+    assert!(!stores_plainly("hashed"));
+}
+
+#[test]
+fn log_lines_are_json_name_their_request_and_hold_no_key() {
+    let mut huidu = Huidu::start_with(&[("LOG", "trace")]);
+    let wish = json!({"name": "n", "role": "editor", "environment": "production"});
+    let made = huidu.post("/v1/keys", ADMIN, &wish).expect(201).json()["key"].as_str().unwrap().to_owned();
+    let token = huidu.tester_token();
+    huidu.events(&huidu.client, &json!([{"type": "exposure", "token": token}])).expect(200);
+    huidu.get("/v1/environments/production/flags", &made).expect(200);
+    let headers = [("x-api-key", ADMIN), ("x-request-id", "my-own-id"), ("content-type", "application/json")];
+    let kill = "/v1/environments/production/flags/wechat-scan-pay/kill";
+    huidu.call("POST", kill, "", &headers, b"{}").expect(200);
+    huidu.get("/v1/keys", "huidu_admin_unknownunknownunknown").refused(401, "unauthorized");
+    huidu.stop();
+    let log = huidu.log();
+    assert!(log.lines().count() > 3);
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        let of_request = line["span"]["name"] == "request" || line["message"] == "a request was answered";
+        assert!(!of_request || line["span"]["id"].is_string(), "{line}");
+    }
+    assert!(log.lines().any(|line| line.contains("my-own-id") && line.contains("a request was answered")));
+    for secret in [ADMIN, &huidu.client, &huidu.server, &made, &token, "huidu_admin_unknownunknownunknown"] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn the_database_file_is_in_wal_mode() {
+    let mut huidu = Huidu::start();
+    huidu.stop();
+    // Bytes 18 and 19 of a SQLite file: write and read version, 2 is WAL.
+    assert_eq!(std::fs::read(huidu.database()).unwrap()[18..20], [2, 2]);
+}
