@@ -12,7 +12,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
-use super::body::drained;
+use super::body::{Refused, drained};
 use super::limits::RateState;
 use super::problem::{Code, Problem};
 use super::service::Service;
@@ -44,10 +44,15 @@ pub struct Open;
 type Extracted<T> = Either<Ready<Result<T, Problem>>, LocalBoxFuture<'static, Result<T, Problem>>>;
 
 /// A refusal drains the body: the extractor of the body comes later in the handler's arguments.
-fn extracted<T: 'static>(outcome: Result<T, Problem>, payload: &mut Payload) -> Extracted<T> {
+fn extracted<T: 'static>(
+    outcome: Result<T, Problem>,
+    req: &HttpRequest,
+    payload: &mut Payload,
+) -> Extracted<T> {
     match outcome {
         Ok(value) => Either::Left(ready(Ok(value))),
         Err(problem) => {
+            req.extensions_mut().insert(Refused);
             let payload = payload.take();
             Either::Right(async move { Err(drained(problem, payload).await) }.boxed_local())
         }
@@ -59,7 +64,7 @@ impl<R: Right> FromRequest for Access<R> {
     type Future = Extracted<Self>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        extracted(access(req), payload)
+        extracted(access(req), req, payload)
     }
 }
 
@@ -72,7 +77,7 @@ impl<R: Right> FromRequest for GlobalAccess<R> {
             let actor = authorise::<R>(req, service)?;
             Ok(Self { actor, right: PhantomData })
         });
-        extracted(outcome, payload)
+        extracted(outcome, req, payload)
     }
 }
 

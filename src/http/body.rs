@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpRequest, error::PayloadError};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, error::PayloadError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::timeout;
@@ -21,6 +21,9 @@ const DRAINED_BYTES_MAX: usize = 256 << 10;
 /// Longest time spent on that.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
+/// Marks a request whose caller is refused: nothing that its body would earn may be told instead.
+pub struct Refused;
+
 /// A JSON body of at most `LIMIT` bytes, unread.
 pub struct JsonBody<const LIMIT: usize>(pub Bytes);
 
@@ -29,6 +32,9 @@ impl<const LIMIT: usize> FromRequest for JsonBody<LIMIT> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if req.extensions().contains::<Refused>() {
+            return std::future::ready(Ok(Self(Bytes::new()))).boxed_local();
+        }
         let refusal = refuse_type(req, &["application/json"]).err();
         let (announced, payload) = (announced_bytes(req), payload.take());
         async move {

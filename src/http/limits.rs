@@ -59,7 +59,12 @@ impl Limits {
         let Some(address) = address else { return Ok(()) };
         self.failures.check_key(&address).map(|_| ()).map_err(|wait| {
             let seconds = wait.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-            Problem::new(Code::RateLimited, "too many wrong keys from this address").retry_after(seconds)
+            let quota = wait.quota().burst_size().get();
+            let field = actix_web::http::header::HeaderName::from_static;
+            Problem::new(Code::RateLimited, "too many wrong keys from this address")
+                .retry_after(seconds)
+                .header(field("ratelimit-policy"), format!("\"failures\";q={quota};w=60"))
+                .header(field("ratelimit"), "\"failures\";r=0;t=60".to_owned())
         })
     }
 

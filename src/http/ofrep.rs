@@ -83,7 +83,9 @@ fn bulk(
 ) -> Result<HttpResponse, Problem> {
     let day = service.clock.today();
     let tag = entity_tag(body, &access.actor, published, day);
-    if fresh(req, published) && matches(req, &tag) {
+    // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
+    let answerable = || parse_ofrep(body, published.snapshot.attributes()).is_ok();
+    if fresh(req, published) && (matches(req, &tag, false) || matches(req, &tag, true) && answerable()) {
         return Ok(HttpResponse::NotModified()
             .insert_header((header::ETAG, tag))
             .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -142,10 +144,10 @@ fn fresh(req: &HttpRequest, published: &Published) -> bool {
     asked.is_none_or(|asked| asked.parse() == Ok(published.snapshot.number()))
 }
 
-/// `If-None-Match`: a list, `*`, or weak tags, which compare alike here.
-fn matches(req: &HttpRequest, tag: &str) -> bool {
+/// `If-None-Match`: a list, with `star` also `*`, or weak tags, which compare alike here.
+fn matches(req: &HttpRequest, tag: &str, star: bool) -> bool {
     req.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+        value.split(',').map(str::trim).any(|one| star && one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
     })
 }
 

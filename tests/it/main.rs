@@ -5,7 +5,10 @@
 mod durability;
 mod events;
 mod fixture;
+mod keys;
+mod manage;
 mod metrics;
 mod postgres;
+mod start;
 mod store;
 mod tidy;

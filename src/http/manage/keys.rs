@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::access::role::{Administer, Read};
+use crate::access::role::Administer;
 use crate::access::{Actor, Role};
 use crate::clock::{parse_rfc3339, rfc3339};
 use crate::http::access::GlobalAccess;
@@ -18,7 +18,7 @@ use crate::manage::keys::KeyWish;
 
 /// `GET /v1/environments`: those that the key may see.
 pub(super) async fn environments(
-    access: GlobalAccess<Read>,
+    access: GlobalAccess<Administer>,
     req: HttpRequest,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
