@@ -147,7 +147,10 @@ fn fresh(req: &HttpRequest, published: &Published) -> bool {
 /// `If-None-Match`: a list, with `star` also `*`, or weak tags, which compare alike here.
 fn matches(req: &HttpRequest, tag: &str, star: bool) -> bool {
     req.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').map(str::trim).any(|one| star && one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+        value
+            .split(',')
+            .map(str::trim)
+            .any(|one| star && one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
     })
 }
 

@@ -205,15 +205,15 @@ fn the_help_of_serve_names_every_setting_with_its_default() {
         ("failed-auth-per-minute", Some("60")),
         ("writes-per-minute", Some("600")),
         ("log-format", Some("pretty")),
-        ("log", Some("info,actix_server=warn")),
+        ("log", Some("info,actix_server=warn,sqlx=warn")),
         ("metrics-public", Some("false")),
     ] {
         let begin = help
             .find(&format!("--{name} "))
             .or_else(|| help.find(&format!("--{name}[")))
             .unwrap_or_else(|| panic!("--{name}: {help}"));
-        let own = &help[begin + 2..];
-        let own = &own[..own.find("\n      --").unwrap_or(own.len())];
+        let own = help.get(begin + 2..).unwrap();
+        let own = own.split("\n      --").next().unwrap();
         assert!(default.is_none_or(|value| own.contains(&format!("[default: {value}]"))), "{own}");
         assert!(
             own.lines().filter(|line| !line.trim().is_empty()).count() > 1,

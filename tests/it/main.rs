@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests watch real processes by the real clock")]
 //! Integration tests: one binary, since each further one links everything again.
 
+mod allocations;
 mod durability;
 mod events;
 mod fixture;

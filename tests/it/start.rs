@@ -35,7 +35,7 @@ fn the_first_start_shows_its_keys_and_a_call_that_works() {
     assert!(huidu.banner.contains(&format!("http://{}", huidu.address)), "{}", huidu.banner);
     assert!(huidu.client.starts_with("huidu_client_") && huidu.server.starts_with("huidu_server_"));
     assert!(!huidu.banner.contains("huidu_admin_") && !huidu.banner.contains(ADMIN), "{}", huidu.banner);
-    let line = &huidu.banner[huidu.banner.find("curl ").unwrap()..];
+    let line = huidu.banner.get(huidu.banner.find("curl ").unwrap()..).unwrap();
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
