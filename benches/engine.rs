@@ -9,13 +9,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use huidu::engine::compile::StoredFlag;
 use huidu::engine::context::{Context, parse_ofrep};
 use huidu::engine::evaluate::evaluate;
 use huidu::engine::explain::Silent;
 use huidu::engine::flag::{AudienceKind, Faults, State, read};
 use huidu::engine::key::{AudienceKey, EnvironmentKey};
 use huidu::engine::membership::{IdHasher, IdSet, NothingFetched};
-use huidu::engine::snapshot::{Audience, Snapshot, StoredFlag};
+use huidu::engine::snapshot::{Audience, Snapshot};
 use serde_json::{Value, json};
 
 const SHOPPER: &str = r#"{"context":{"targetingKey":"user-4711","app_version":"10.9.1","region":"CN-31","goods":[{"id":"g-1","category":"shoes","price":45900},{"id":"g-2","category":"books","price":3900}],"order":{"id":"o-20261124-1","amount":49800,"currency":"CNY"},"device_id":"d-5f2c9a10","vip":true,"channel":"app"}}"#;

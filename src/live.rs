@@ -1,7 +1,9 @@
 //! The state that decides: one compiled snapshot an environment, swapped as a whole.
 
+pub mod error;
 pub mod holder;
 pub mod load;
 pub mod meters;
 
-pub use holder::{Environment, Live, LiveError, Published};
+pub use error::LiveError;
+pub use holder::{Environment, Live, Published};

@@ -6,9 +6,40 @@ use super::attributes::{Attributes, Slot};
 use super::bucket::{Bucket, Salted};
 use super::condition::{Condition, Names};
 use super::flag::{self, Attribute, Document, Match, Scope, State};
+use super::index::{AudienceIndex, FlagIndex};
 use super::key::{FlagKey, RuleId, VariantKey};
 use super::share::{PPM, Share};
-use super::snapshot::{AudienceIndex, FlagIndex, Snapshot, StoredFlag};
+
+/// Finds what a document names.
+pub trait Lookup {
+    /// The place of a flag.
+    fn flag_index(&self, key: &str) -> Option<FlagIndex>;
+    /// The place of an audience.
+    fn audience_index(&self, key: &str) -> Option<AudienceIndex>;
+}
+
+/// A stored flag, as loading hands it over.
+#[derive(Debug, Clone)]
+pub struct StoredFlag {
+    /// Its number in the environment, for events.
+    pub number: i64,
+    /// Its version.
+    pub version: i64,
+    /// Its state.
+    pub state: State,
+    /// The number of its open stage.
+    pub stage: Option<i64>,
+    /// Whether its end has passed.
+    pub expired: bool,
+    /// Milliseconds since 1970 of the last change.
+    pub updated_at: i64,
+    /// Who made it.
+    pub updated_by: Arc<str>,
+    /// The document; `Err`: why it cannot be read, so that the flag answers an error and the others go on.
+    pub document: Result<Arc<Document>, Arc<str>>,
+    /// The document's JSON as stored.
+    pub json: Arc<str>,
+}
 
 /// A variant of a compiled flag.
 #[derive(Debug)]
@@ -85,7 +116,7 @@ pub(super) struct Prerequisite {
 }
 
 /// A flag, ready to decide.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CompiledFlag {
     /// Its key.
     pub key: FlagKey,
@@ -157,11 +188,11 @@ impl CompiledFlag {
     pub(super) fn compile(
         flag: StoredFlag,
         old: &Self,
-        snapshot: &Snapshot,
+        lookup: &dyn Lookup,
         attributes: &mut Attributes,
     ) -> Self {
         let (document, compiled, broken) = match flag.document {
-            Ok(document) => match Compiled::new(&document, snapshot, attributes) {
+            Ok(document) => match Compiled::new(&document, lookup, attributes) {
                 Ok(compiled) => (Some(document), compiled, None),
                 Err(why) => (Some(document), Compiled::nothing(), Some(why.into())),
             },
@@ -188,22 +219,7 @@ impl CompiledFlag {
 
     /// The same flag after its end.
     pub(super) fn as_expired(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            index: self.index,
-            number: self.number,
-            version: self.version,
-            state: self.state,
-            stage: None,
-            expired: true,
-            updated_at: self.updated_at,
-            updated_by: self.updated_by.clone(),
-            document: self.document.clone(),
-            json: self.json.clone(),
-            broken: self.broken.clone(),
-            unit_attribute: self.unit_attribute.clone(),
-            compiled: self.compiled.clone(),
-        }
+        Self { stage: None, expired: true, ..self.clone() }
     }
 
     /// Whether the environment's tables (keys, placements, steps) see this flag as they saw `other`.
@@ -317,7 +333,7 @@ impl Compiled {
         }
     }
 
-    fn new(document: &Document, snapshot: &Snapshot, attributes: &mut Attributes) -> Result<Self, String> {
+    fn new(document: &Document, lookup: &dyn Lookup, attributes: &mut Attributes) -> Result<Self, String> {
         let salt = document.salt.as_deref().ok_or("the document has no salt")?;
         let unit = attributes.number(&document.unit);
         let variants: Box<[Variant]> = document
@@ -332,7 +348,7 @@ impl Compiled {
                 .ok_or_else(|| format!("no variant {key:?}"))?;
             u16::try_from(at).map_err(|_error| "too many variants".to_owned())
         };
-        let mut audience = |key: &str| snapshot.audience_index(key);
+        let mut audience = |key: &str| lookup.audience_index(key);
         let mut names = Names { attributes, audience: &mut audience, unit, in_goods: false };
         let rules = document
             .rules
@@ -368,7 +384,7 @@ impl Compiled {
             rollout_hash: Salted::new(&format!("{salt}:")),
             split_hash: Salted::new(&format!("{salt}/split:")),
             layer,
-            prerequisites: compile_prerequisites(document, snapshot)?,
+            prerequisites: compile_prerequisites(document, lookup)?,
             gate,
             rules,
             capture: compile_capture(document, attributes),
@@ -402,12 +418,12 @@ fn compile_rule(
     Ok(Rule { id: rule.id.clone(), when: Condition::compile(&rule.when, names)?, serve })
 }
 
-fn compile_prerequisites(document: &Document, snapshot: &Snapshot) -> Result<Box<[Prerequisite]>, String> {
+fn compile_prerequisites(document: &Document, lookup: &dyn Lookup) -> Result<Box<[Prerequisite]>, String> {
     let find = |prerequisite: &flag::Prerequisite| {
-        let flag = snapshot
-            .find(prerequisite.flag.as_str())
+        let flag = lookup
+            .flag_index(prerequisite.flag.as_str())
             .ok_or_else(|| format!("no flag {:?}", prerequisite.flag))?;
-        Ok(Prerequisite { flag: flag.index, variants: prerequisite.variants.clone() })
+        Ok(Prerequisite { flag, variants: prerequisite.variants.clone() })
     };
     document.prerequisites.iter().map(find).collect()
 }

@@ -1,8 +1,12 @@
 //! Evaluation: a pure function of snapshot, context and memberships. No clock, no I/O, no lock, no
 //! allocation. The order of its steps is the contract; the first that ends it names the reason.
 
+pub(in crate::engine) mod scene;
+
+use scene::Scene;
+
 use super::compile::{CompiledFlag, Gate, Serve};
-use super::condition::{Cause, Condition, Scene, Truth};
+use super::condition::{Cause, Condition, Truth};
 use super::context::{Context, Item};
 use super::decision::{Arm, Decision, DecisionError, Eligibility, Reason, Served};
 use super::explain::{Outcome, Step, Trace};

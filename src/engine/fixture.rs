@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::compile::StoredFlag;
 use super::context::{Parsed, parse_ofrep};
 use super::decision::Decision;
 use super::evaluate::evaluate;
@@ -11,7 +12,7 @@ use super::explain::Silent;
 use super::flag::{AudienceKind, Document, Faults, State, read};
 use super::key::{AudienceKey, EnvironmentKey};
 use super::membership::{IdHasher, IdSet, NothingFetched};
-use super::snapshot::{Audience, Snapshot, StoredFlag};
+use super::snapshot::{Audience, Snapshot};
 
 /// A document of which nothing is wrong.
 pub(super) fn document(json: &Value) -> Document {

@@ -1,7 +1,7 @@
 //! What the evaluator asks of audiences: whether an id is a member. Ids are held as 64-bit hashes,
 //! BLAKE3 keyed with a secret of the database, packed in cache lines: a look-up is one memory access.
 
-use super::snapshot::AudienceIndex;
+use super::index::AudienceIndex;
 
 /// Answer of an audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

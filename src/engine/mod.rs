@@ -15,6 +15,7 @@ pub mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod flag;
+pub mod index;
 pub mod json;
 pub mod key;
 pub mod map;

@@ -4,51 +4,13 @@
 use std::sync::Arc;
 
 use super::attributes::Attributes;
-use super::compile::CompiledFlag;
+use super::compile::{CompiledFlag, Lookup, StoredFlag};
 use super::flag::{AudienceKind, Document, State};
+use super::index::{AudienceIndex, FlagIndex};
 use super::key::{AudienceKey, EnvironmentKey, FlagKey, PlacementKey};
 use super::map::Map;
 use super::membership::{IdHasher, IdSet, Membership, Memberships};
 use super::validate::{StepKind, Surroundings};
-
-/// A flag's place in its environment's snapshots. It never changes, since flags are archived, not deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlagIndex(u32);
-
-impl FlagIndex {
-    /// As an index into tables that stand beside the snapshot.
-    #[must_use]
-    pub fn at(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// An audience's place in its environment's snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AudienceIndex(u32);
-
-/// A stored flag, as loading hands it over.
-#[derive(Debug, Clone)]
-pub struct StoredFlag {
-    /// Its number in the environment, for events.
-    pub number: i64,
-    /// Its version.
-    pub version: i64,
-    /// Its state.
-    pub state: State,
-    /// The number of its open stage.
-    pub stage: Option<i64>,
-    /// Whether its end has passed.
-    pub expired: bool,
-    /// Milliseconds since 1970 of the last change.
-    pub updated_at: i64,
-    /// Who made it.
-    pub updated_by: Arc<str>,
-    /// The document; `Err`: why it cannot be read, so that the flag answers an error and the others go on.
-    pub document: Result<Arc<Document>, Arc<str>>,
-    /// The document's JSON as stored.
-    pub json: Arc<str>,
-}
 
 /// An audience in a snapshot.
 #[derive(Debug, Clone)]
@@ -336,6 +298,16 @@ impl Snapshot {
             }
         }
         Some(next)
+    }
+}
+
+impl Lookup for Snapshot {
+    fn flag_index(&self, key: &str) -> Option<FlagIndex> {
+        self.by_key.get(key).copied()
+    }
+
+    fn audience_index(&self, key: &str) -> Option<AudienceIndex> {
+        Self::audience_index(self, key)
     }
 }
 

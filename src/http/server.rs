@@ -192,7 +192,8 @@ async fn handle(
     next: Next<BoxBody>,
     id: &RequestId,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let ofrep = req.path().starts_with("/ofrep/");
+    // As the router reads the path, whatever escapes it was sent with.
+    let ofrep = req.match_info().as_str().starts_with("/ofrep/");
     if let Some(problem) = super::refuse_encoding(req.request()) {
         let problem = drained(problem, req.take_payload()).await;
         return Ok(req.into_response(problem.answer(Some(id), ofrep)));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::error::LiveError;
 use super::load::{self, AudienceKeys};
 use super::meters::FlagMeters;
 use crate::clock::SharedClock;
@@ -11,19 +12,8 @@ use crate::engine::decision::Decision;
 use crate::engine::key::EnvironmentKey;
 use crate::engine::map::Map;
 use crate::engine::snapshot::Snapshot;
-use crate::store::{EnvironmentRow, Store, StoreError};
+use crate::store::{EnvironmentRow, Store};
 use crate::telemetry::metrics::Metrics;
-
-/// Why a state could not be loaded. What decides goes on deciding.
-#[derive(Debug, thiserror::Error)]
-pub enum LiveError {
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A stored name or secret cannot be read.
-    #[error("{0}")]
-    Unreadable(String),
-}
 
 /// A snapshot with the counters that stand beside it.
 #[derive(Debug)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::holder::LiveError;
+use super::error::LiveError;
+use crate::engine::compile::StoredFlag;
 use crate::engine::flag::{self, AudienceKind, Document, Faults, State};
 use crate::engine::json;
 use crate::engine::key::AudienceKey;
 use crate::engine::membership::{IdHasher, IdSet};
-use crate::engine::snapshot::{Audience, StoredFlag};
+use crate::engine::snapshot::Audience;
 use crate::store::{AudienceRow, FlagRow, PartRow, Store};
 
 /// The database's secrets that audience ids are hashed with, by number.

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use huidu::engine::compile::StoredFlag;
 use huidu::engine::context::parse_ofrep;
 use huidu::engine::evaluate::evaluate;
 use huidu::engine::explain::Silent;
 use huidu::engine::flag::{AudienceKind, Faults, State, read};
 use huidu::engine::key::{AudienceKey, EnvironmentKey};
 use huidu::engine::membership::{IdHasher, IdSet, NothingFetched};
-use huidu::engine::snapshot::{Audience, Snapshot, StoredFlag};
+use huidu::engine::snapshot::{Audience, Snapshot};
 
 /// The two example flags with their audiences in memory.
 fn shop() -> Snapshot {

@@ -272,12 +272,15 @@ fn a_token_proves_what_was_shown() {
     assert_eq!(answer["day"].as_str().unwrap().len(), "2026-11-24".len());
     verify(&huidu.client, &token).refused(403, "forbidden");
     for (at, _) in token.char_indices() {
-        let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
-        let tampered = format!("{}{other}{}", &token[..at], &token[at + 1..]);
+        let (before, rest) = token.split_at(at);
+        let (here, after) = rest.split_at(1);
+        let other = if here == "A" { "B" } else { "A" };
+        let tampered = format!("{before}{other}{after}");
         let answer = verify(&huidu.server, &tampered).expect(200).json();
         assert_eq!(answer["valid"], false, "character {at}: {answer}");
     }
-    for bad in ["", "x", &token[..token.len() - 1], &format!("{token}A"), &format!("{token} ")] {
+    let (short, _) = token.split_at(token.len() - 1);
+    for bad in ["", "x", short, &format!("{token}A"), &format!("{token} ")] {
         assert_eq!(
             verify(&huidu.server, bad).expect(200).json(),
             json!({"valid": false, "code": "token_invalid"})
@@ -288,16 +291,4 @@ fn a_token_proves_what_was_shown() {
     kill(&huidu, SCAN);
     let answer = verify(&huidu.server, &token).expect(200).json();
     assert_eq!(json!([answer["valid"], answer["open"], answer["state"]]), json!([true, false, "killed"]));
-}
-
-#[test]
-fn hot_routes_stand_before_every_pattern() {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http.rs")).unwrap();
-    let at = |what: &str| source.find(what).unwrap_or_else(|| panic!("no {what}"));
-    let managed = at(".configure(manage::routes)");
-    for hot in ["scope(server::OFREP_PREFIX)", "\"/v1/decisions\"", "\"/v1/events\"", "\"/v1/tokens/verify\""]
-    {
-        assert!(at(hot) < managed, "{hot}");
-    }
-    assert!(!source[at("pub fn routes")..managed].contains("{{"), "no pattern before the hot routes");
 }

@@ -3,6 +3,7 @@
 //! Integration tests: one binary, since each further one links everything again.
 
 mod allocations;
+mod decide;
 mod durability;
 mod events;
 mod fixture;
@@ -13,3 +14,4 @@ mod postgres;
 mod start;
 mod store;
 mod tidy;
+mod trust;

@@ -78,7 +78,7 @@ fn declared() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for text in [source(".rs"), source("/manage.rs")] {
         let begin = text.find("fn routes(").unwrap();
-        let text = text[begin..].split("\n}\n").next().unwrap();
+        let text = text.get(begin..).unwrap().split("\n}\n").next().unwrap();
         for service in text.split(".service(").skip(1) {
             let Some((path, methods)) = service.split_once(".allow(&[") else { continue };
             let (kind, path) = path.split_once('(').unwrap();
@@ -227,7 +227,7 @@ fn unknown_malformed_revoked_and_expired_keys_look_the_same() {
     let unknown = format!("huidu_server_{}", "a".repeat(32));
     let first = told(&ask(&unknown).refused(401, "unauthorized"));
     let long = "x".repeat(4_000);
-    let almost = &huidu.server[..huidu.server.len() - 1];
+    let (almost, _) = huidu.server.split_at(huidu.server.len() - 1);
     let upper = huidu.server.to_uppercase();
     for other in [&*key, &expiring, "x", "huidu_", &long, almost, &upper] {
         let answer = ask(other).refused(401, "unauthorized");

@@ -3,10 +3,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::compile::CompiledFlag;
+use crate::engine::evaluate::scene::Scene;
 use crate::engine::explain::{Recorder, Silent};
 use crate::engine::fixture::{audience, document, flag_json, snapshot, stored, with_context};
 use crate::engine::flag::AudienceKind;
-use crate::engine::membership::NothingFetched;
+use crate::engine::membership::{Membership, Memberships, NothingFetched};
+use crate::engine::snapshot::Snapshot;
 
 const MISSING: Truth = Truth::Unknown(Cause::Missing);
 const WRONG: Truth = Truth::Unknown(Cause::WrongType);

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::bucket::Salted;
+use crate::engine::compile::StoredFlag;
 use crate::engine::explain::{Recorder, Silent};
 use crate::engine::fixture::{audience, decided, flag_json, line, of_flags, snapshot, stored, with_context};
 use crate::engine::flag::{AudienceKind, State};
+use crate::engine::index::AudienceIndex;
 use crate::engine::membership::{Membership, NothingFetched};
-use crate::engine::snapshot::{AudienceIndex, StoredFlag};
 
 fn user() -> Value {
     json!({"targetingKey": "u-1"})

@@ -115,7 +115,9 @@ fn what_is_no_context_is_refused_by_its_own_code() {
 fn a_refusal_leaves_the_connection_usable() {
     let huidu = unlimited();
     let (client, large) = (&*huidu.client, vec![b' '; 65 * 1024]);
-    let rows: [(&str, &str, &str, &str, &[u8], u16, &str); 7] = [
+    /// Method, path, key, media type, body; status and code.
+    type Row<'r> = (&'r str, &'r str, &'r str, &'r str, &'r [u8], u16, &'r str);
+    let rows: [Row<'_>; 7] = [
         ("POST", DECIDE, "", JSON, GOOD, 401, "unauthorized"),
         ("POST", DECIDE, "wrong", JSON, &large, 401, "unauthorized"),
         ("POST", "/v1/nothing", client, JSON, &large, 404, "not_found"),
