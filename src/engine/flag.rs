@@ -1,4 +1,4 @@
-//! The flag document: what people edit of a flag, typed. Reading one from JSON is in [`read`];
+//! The flag document: what people edit of a flag, typed. Reading one from JSON is in [`read()`];
 //! what it needs of its environment is checked in [`super::validate`].
 
 mod condition;
