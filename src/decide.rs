@@ -1,5 +1,7 @@
 //! From a snapshot and a context to an answer: evaluates, counts, seals the token.
 
+pub mod badges;
+
 use std::borrow::Cow;
 
 use smallvec::SmallVec;

@@ -30,6 +30,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(web::scope(server::OFREP_PREFIX).default_service(guarded(ofrep::evaluate)))
         .service(resource("/v1/decisions").route(post(decisions::decide)).allow(&["POST"]))
         .service(resource("/v1/events").route(post(events::append)).allow(&["POST"]))
+        .service(resource("/v1/goods/eligibility").route(post(decisions::eligibility)).allow(&["POST"]))
         .service(resource("/v1/tokens/verify").route(post(events::verify)).allow(&["POST"]))
         .service(resource("/healthz").route(get(ops::healthz)).allow(&["GET"]))
         .service(resource("/readyz").route(get(ops::readyz)).allow(&["GET"]))
@@ -62,7 +63,7 @@ macro_rules! methods {
     )*};
 }
 
-methods! { get GET post POST put PUT delete DELETE }
+methods! { get GET post POST put PUT patch PATCH delete DELETE }
 
 fn resource(path: &str) -> Resource {
     web::resource(path)

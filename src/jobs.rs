@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::access::KeyTable;
 use crate::engine::decision::Arm;
 use crate::live::Live;
 use crate::manage::Manage;
@@ -18,6 +19,8 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_millis(200);
 /// How often gauges are read from the database.
 const GAUGES_EVERY: Duration = Duration::from_secs(15);
+/// How often the last use of keys is noted.
+const USES_EVERY: Duration = Duration::from_secs(5);
 /// How often what nobody refers to is taken away.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Age from which an unfinished upload counts as abandoned.
@@ -31,6 +34,8 @@ pub struct Jobs {
     pub live: Arc<Live>,
     /// Changes and reads configuration.
     pub manage: Arc<Manage>,
+    /// Who may call.
+    pub keys: Arc<KeyTable>,
     /// All metrics.
     pub metrics: Metrics,
     /// Time.
@@ -55,11 +60,13 @@ impl Jobs {
     #[must_use]
     pub fn start(self) -> Running {
         let jobs = Arc::new(self);
-        let (poll, expire, gauges, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs);
+        let (poll, expire, gauges, uses, sweep) =
+            (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { gauges.gauges().await }),
+            tokio::spawn(async move { uses.uses().await }),
             tokio::spawn(async move { sweep.sweep().await }),
         ])
     }
@@ -116,6 +123,26 @@ impl Jobs {
                         [environment.key.as_str(), flag.key.as_str(), row.variant.as_str(), arm.as_str()];
                     self.metrics.exposed_users.with_label_values(&labels).set(row.users);
                 }
+            }
+        }
+    }
+
+    /// When keys were used last: a hint for people who want to revoke one, so it may be a few seconds late.
+    async fn uses(&self) {
+        let mut ticks = ticks(USES_EVERY);
+        let mut since = self.clock.now_ms();
+        loop {
+            ticks.tick().await;
+            let now = self.clock.now_ms();
+            let used = self.keys.used_since(since);
+            let used: Vec<(&str, i64)> = used.iter().map(|(id, at)| (&**id, *at)).collect();
+            if used.is_empty() {
+                continue;
+            }
+            match self.store.touch_keys(&used).await {
+                // A use may be noted a moment after it was.
+                Ok(()) => since = now - 1_000,
+                Err(error) => tracing::warn!(%error, "the last use of keys could not be noted"),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Keys: made, hashed, found. Only a key's hash is stored; a running server holds all hashes in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq as _;
@@ -74,7 +75,12 @@ impl Actor {
 struct Held {
     hash: [u8; 32],
     actor: Arc<Actor>,
+    /// Milliseconds since 1970 of the last use that was noted.
+    used: AtomicI64,
 }
+
+/// How exact the time of a key's last use is: noting each use would have all workers write one cache line.
+const USE_MS: i64 = 10_000;
 
 /// All keys that are not revoked, in memory.
 #[derive(Default)]
@@ -103,7 +109,8 @@ impl KeyTable {
                 environment: row.environment,
                 expires_at: row.expires_at,
             };
-            let held = Held { hash, actor: Arc::new(actor) };
+            let used = AtomicI64::new(row.last_used_at.unwrap_or(i64::MIN));
+            let held = Held { hash, actor: Arc::new(actor), used };
             table.entry(prefix(&hash)).or_default().push(held);
         }
         self.0.store(Arc::new(table));
@@ -111,12 +118,27 @@ impl KeyTable {
 
     /// The holder of `key` at `now_ms`; unknown, revoked and expired keys look the same.
     #[must_use]
-    pub fn find(&self, key: &str, now_ms: impl FnOnce() -> i64) -> Option<Arc<Actor>> {
+    pub fn find(&self, key: &str, now_ms: i64) -> Option<Arc<Actor>> {
         let hash = KeyHash::of(key).0;
         let table = self.0.load();
         let held = table.get(&prefix(&hash))?.iter().find(|held| held.hash.ct_eq(&hash).into())?;
-        let live = held.actor.expires_at.is_none_or(|at| now_ms() < at);
-        live.then(|| held.actor.clone())
+        if held.actor.expires_at.is_some_and(|at| at <= now_ms) {
+            return None;
+        }
+        if now_ms.saturating_sub(held.used.load(Ordering::Relaxed)) >= USE_MS {
+            held.used.store(now_ms, Ordering::Relaxed);
+        }
+        Some(held.actor.clone())
+    }
+
+    /// The keys used since `since_ms`: id, and milliseconds since 1970 of the last use, to ten seconds.
+    #[must_use]
+    pub fn used_since(&self, since_ms: i64) -> Vec<(Box<str>, i64)> {
+        let table = self.0.load();
+        let held = table.values().flatten();
+        held.map(|held| (held.actor.id.clone(), held.used.load(Ordering::Relaxed)))
+            .filter(|(_, used)| *used >= since_ms)
+            .collect()
     }
 }
 
@@ -152,8 +174,8 @@ mod tests {
         assert!(key.text.starts_with("huidu_client_") && key.text.len() == 13 + RANDOM_CHARACTERS);
         let table = KeyTable::default();
         table.replace(vec![row(&key, None, None)]);
-        assert_eq!(table.find(&key.text, || 0).unwrap().role, Role::Client);
-        assert_eq!(table.find("huidu_client_guess", || 0), None);
+        assert_eq!(table.find(&key.text, 0).unwrap().role, Role::Client);
+        assert_eq!(table.find("huidu_client_guess", 0), None);
     }
 
     #[test]
@@ -161,9 +183,21 @@ mod tests {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         let table = KeyTable::default();
         table.replace(vec![row(&key, Some(10), None)]);
-        assert!(table.find(&key.text, || 9).is_some());
-        assert!(table.find(&key.text, || 10).is_none());
+        assert!(table.find(&key.text, 9).is_some());
+        assert!(table.find(&key.text, 10).is_none());
         table.replace(vec![row(&key, None, Some(5))]);
-        assert!(table.find(&key.text, || 9).is_none());
+        assert!(table.find(&key.text, 9).is_none());
+    }
+    #[test]
+    fn the_last_use_is_noted_to_ten_seconds() {
+        let key = make_key(Role::Client, &SystemRandom).unwrap();
+        let table = KeyTable::default();
+        table.replace(vec![row(&key, None, None)]);
+        assert_eq!(table.used_since(0), []);
+        for (now, noted) in [(50_000, 50_000), (59_999, 50_000), (60_000, 60_000)] {
+            assert!(table.find(&key.text, now).is_some());
+            assert_eq!(table.used_since(0), [("k-1".into(), noted)]);
+        }
+        assert_eq!(table.used_since(60_001), []);
     }
 }

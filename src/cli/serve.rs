@@ -104,6 +104,7 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         store: store.clone(),
         live: live.clone(),
         manage: manage.clone(),
+        keys: keys.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
     };

@@ -8,16 +8,18 @@ use std::cell::OnceCell;
 
 use smallvec::SmallVec;
 
-pub use parse::{Parsed, parse_decision, parse_ofrep};
+pub use parse::{Parsed, parse_badges, parse_decision, parse_ofrep};
 
 use super::attributes::Slot;
 use super::membership::IdHasher;
-use super::number::Number;
+use super::number::{Number, SAFE_INTEGER_MAX};
 
 /// Most attributes of a user, of an order, or of one item.
 pub const ATTRIBUTES_MAX: usize = 100;
 /// Most goods of an order.
 pub const GOODS_MAX: usize = 200;
+/// Most goods of one call for badges.
+pub const BADGES_MAX: usize = 1_000;
 /// Longest id in bytes.
 pub const ID_BYTES_MAX: usize = 256;
 
@@ -63,9 +65,12 @@ pub enum ContextError {
         /// Which field.
         field: String,
     },
-    /// Over 200 items.
-    #[error("an order has at most {GOODS_MAX} goods")]
-    TooManyGoods,
+    /// Over 200 items, or 1,000 that ask for badges.
+    #[error("at most {most} goods")]
+    TooManyGoods {
+        /// How many there may be.
+        most: usize,
+    },
     /// Over 100 attributes.
     #[error("`{field}` has at most {ATTRIBUTES_MAX} attributes")]
     TooManyAttributes {
@@ -94,7 +99,7 @@ impl ContextError {
             Self::Unit { .. } => "unit_invalid",
             Self::Id { .. } => "id_invalid",
             Self::OutOfRange { .. } => "out_of_range",
-            Self::TooManyGoods => "too_many_goods",
+            Self::TooManyGoods { .. } => "too_many_goods",
             Self::TooManyAttributes { .. } => "too_many_attributes",
             Self::TooLong { .. } => "string_too_long",
         }
@@ -154,6 +159,9 @@ impl Value<'_> {
 /// Attributes that flags ask for; few, so a scan finds one faster than a map would.
 type Attributes<'a, const N: usize> = SmallVec<[(Slot, Value<'a>); N]>;
 
+/// The items of an order.
+pub type Goods<'a> = SmallVec<[Item<'a>; 4]>;
+
 /// One item of the order.
 #[derive(Debug)]
 pub struct Item<'a> {
@@ -203,7 +211,7 @@ pub struct Context<'a> {
     user_id_hash: OnceCell<u64>,
     amount: Option<i64>,
     attributes: Attributes<'a, 8>,
-    goods: Option<SmallVec<[Item<'a>; 4]>>,
+    goods: Option<Goods<'a>>,
 }
 
 impl<'a> Context<'a> {
@@ -248,6 +256,32 @@ impl<'a> Context<'a> {
             Slot::ORDER_AMOUNT => self.amount.map(|amount| Operand::Number(Number::Whole(amount))),
             _ => find(&self.attributes, slot),
         }
+    }
+
+    /// Takes the goods out, to be put back one by one as orders of their own.
+    #[must_use]
+    pub fn take_goods(&mut self) -> Goods<'a> {
+        self.goods.take().unwrap_or_default()
+    }
+
+    /// Makes `item` the whole order: its amount is that of the item, `None` without a price.
+    ///
+    /// # Errors
+    /// [`ContextError::OutOfRange`] where price x quantity is over 2^53-1.
+    pub fn set_only_item(&mut self, item: Item<'a>) -> Result<(), ContextError> {
+        let amount =
+            item.value().map(|value| i64::try_from(value).ok().filter(|value| *value <= SAFE_INTEGER_MAX));
+        self.amount = match amount {
+            None => None,
+            Some(Some(amount)) => Some(amount),
+            Some(None) => {
+                return Err(ContextError::OutOfRange {
+                    field: format!("goods {:?}: price x quantity", item.id),
+                });
+            }
+        };
+        self.goods = Some(Goods::from_iter([item]));
+        Ok(())
     }
 
     /// The goods; `None` if none were sent.

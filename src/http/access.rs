@@ -130,7 +130,7 @@ fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Prob
             "a key is needed, as `Authorization: Bearer` or `X-API-Key`",
         ));
     };
-    if let Some(actor) = service.keys.find(key, || service.clock.now_ms()) {
+    if let Some(actor) = service.keys.find(key, service.clock.now_ms()) {
         return Ok(actor);
     }
     service.metrics.auth_failures.with_label_values(&[] as &[&str]).inc();

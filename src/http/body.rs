@@ -32,18 +32,40 @@ impl<const LIMIT: usize> FromRequest for JsonBody<LIMIT> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if req.extensions().contains::<Refused>() {
-            return std::future::ready(Ok(Self(Bytes::new()))).boxed_local();
+        let body = whole(req, payload, &["application/json"], LIMIT);
+        async move { body.await.map(Self) }.boxed_local()
+    }
+}
+
+/// Reads a body of one of `types`; nothing of one whose call is refused already.
+fn whole(
+    req: &HttpRequest,
+    payload: &mut Payload,
+    types: &[&str],
+    limit: usize,
+) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
+    let refused = req.extensions().contains::<Refused>();
+    let refusal = if refused { None } else { refuse_type(req, types).err() };
+    let (announced, payload) = (announced_bytes(req), payload.take());
+    async move {
+        match refusal {
+            _ if refused => Ok(Bytes::new()),
+            Some(problem) => Err(drained(problem, payload).await),
+            None => read(payload, limit, announced).await,
         }
-        let refusal = refuse_type(req, &["application/json"]).err();
-        let (announced, payload) = (announced_bytes(req), payload.take());
-        async move {
-            match refusal {
-                Some(problem) => Err(drained(problem, payload).await),
-                None => read(payload, LIMIT, announced).await.map(Self),
-            }
-        }
-        .boxed_local()
+    }
+}
+
+/// A JSON Merge Patch (RFC 7396) of at most `LIMIT` bytes, unread; plain JSON is taken for one too.
+pub struct PatchBody<const LIMIT: usize>(pub Bytes);
+
+impl<const LIMIT: usize> FromRequest for PatchBody<LIMIT> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = whole(req, payload, &["application/merge-patch+json", "application/json"], LIMIT);
+        async move { body.await.map(Self) }.boxed_local()
     }
 }
 

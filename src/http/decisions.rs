@@ -9,10 +9,11 @@ use super::body::JsonBody;
 use super::ofrep::{BODY_BYTES_MAX, refuse_context};
 use super::problem::Problem;
 use super::service::Service;
-use super::write::{json, push_number, push_optional, push_text};
+use super::write::{json, push_list, push_number, push_optional, push_text};
 use crate::access::role::Decide;
 use crate::decide;
-use crate::engine::context::{Context, parse_decision};
+use crate::decide::badges::badges;
+use crate::engine::context::{Context, parse_badges, parse_decision};
 use crate::engine::decision::{Arm, Decision, Eligibility};
 
 /// Lists every entry of the placement, invisible ones included.
@@ -44,6 +45,37 @@ pub async fn decide(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
+    Ok(json(StatusCode::OK, out))
+}
+
+/// Bytes of a call for badges.
+const BADGES_BYTES_MAX: usize = 512 << 10;
+
+/// `POST /v1/goods/eligibility`: which goods may carry the badge of which entry, each as if it were the whole order.
+pub async fn eligibility(
+    access: Access<Decide>,
+    body: JsonBody<BADGES_BYTES_MAX>,
+) -> Result<HttpResponse, Problem> {
+    let published = access.environment.published().ok_or_else(super::not_ready)?;
+    let parsed =
+        parse_badges(&body.0, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let badges = badges(&published.snapshot, parsed).map_err(|error| refuse_context(&error))?;
+    let mut out = Vec::with_capacity(64 + badges.goods.len() * 48);
+    out.extend_from_slice(b"{\"snapshot\":");
+    push_number(&mut out, published.snapshot.number());
+    out.extend_from_slice(b",\"goods\":");
+    push_list(&mut out, &badges.goods, |out, badge| {
+        out.extend_from_slice(b"{\"id\":");
+        push_text(out, &badge.id);
+        out.extend_from_slice(b",\"entries\":");
+        push_list(out, &badge.entries, |out, key| push_text(out, key));
+        out.push(b'}');
+    });
+    if !badges.unavailable.is_empty() {
+        out.extend_from_slice(b",\"unavailable\":");
+        push_list(&mut out, &badges.unavailable, |out, key| push_text(out, key));
+    }
+    out.push(b'}');
     Ok(json(StatusCode::OK, out))
 }
 

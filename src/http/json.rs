@@ -11,7 +11,7 @@ use crate::engine::json::{JsonFault, JsonFaultKind, parse};
 ///
 /// # Errors
 /// `json_invalid`, `json_too_deep`, `json_duplicate_key`, each with line, column and pointer.
-pub fn strict(body: &Bytes) -> Result<Value, Problem> {
+pub fn strict(body: &[u8]) -> Result<Value, Problem> {
     parse(body).map_err(|fault| refused(&fault))
 }
 

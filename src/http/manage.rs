@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
 use super::problem::{Code, Problem};
-use super::{Allow as _, get, post, put, resource};
+use super::{Allow as _, get, patch, post, put, resource};
 use crate::manage::{ManageError, Page};
 use crate::store::StoreError;
 
@@ -31,7 +31,13 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(resource("/v1/keys/{id}").route(super::delete(keys::revoke)).allow(&["DELETE"]))
         .service(resource("/v1/audit").route(get(audit::global)).allow(&["GET"]))
         .service(resource(FLAGS).route(get(flags::list)).allow(&["GET"]))
-        .service(flag("").route(get(flags::read)).route(put(flags::replace)).allow(&["GET", "PUT"]))
+        .service(
+            flag("")
+                .route(get(flags::read))
+                .route(put(flags::replace))
+                .route(patch(flags::patch))
+                .allow(&["GET", "PUT", "PATCH"]),
+        )
         .service(flag("/rollout").route(post(flags::roll_out)).allow(&["POST"]))
         .service(flag("/kill").route(post(flags::kill)).allow(&["POST"]))
         .service(flag("/restore").route(post(flags::restore)).allow(&["POST"]))

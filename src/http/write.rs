@@ -35,6 +35,18 @@ pub fn push_number(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
+/// Appends a JSON list of `items`, each written by `write`.
+pub fn push_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
 /// Appends `field` (such as `,"token":`) and the text that `write` appends, or neither where it writes none.
 /// The text must need no escape.
 pub fn push_optional(out: &mut Vec<u8>, field: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) {

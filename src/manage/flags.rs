@@ -10,11 +10,12 @@ use write::Edit;
 
 use super::stage::Standing;
 use super::{Caller, FLAGS_MAX, Manage, ManageError, Page, Precondition};
-use crate::engine::compile::CompiledFlag;
+use crate::engine::compile::{CompiledFlag, StoredFlag};
 use crate::engine::diff::Difference;
 use crate::engine::flag::{Document, Faults, Serve, State, read};
 use crate::engine::json;
 use crate::engine::key::FlagKey;
+use crate::engine::snapshot::Snapshot;
 use crate::engine::validate::{Warning, validate};
 use crate::live::load::document;
 use crate::live::{Environment, Published};
@@ -82,6 +83,53 @@ impl Manage {
         let action = if row.is_some() { "replace" } else { "create" };
         let proposal = self.propose(environment, key, value, state, row.as_ref())?;
         self.write(Edit { caller, environment, change, key, row, action }, proposal).await
+    }
+
+    /// Applies a JSON Merge Patch (RFC 7396) to the stored document.
+    ///
+    /// # Errors
+    /// [`ManageError::Invalid`] with every fault of the result; those of the precondition.
+    pub async fn patch_flag(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        key: &FlagKey,
+        patch: &Value,
+        precondition: &Precondition,
+    ) -> Result<Changed, ManageError> {
+        let mut change = self.begin(environment).await?;
+        let row = self.existing(&mut change, key, precondition).await?;
+        let (mut value, _) = stored_forms(&row)?;
+        json_patch::merge(&mut value, patch);
+        let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
+        self.write(Edit { caller, environment, change, key, row: Some(row), action: "patch" }, proposal).await
+    }
+
+    /// A snapshot in which the flag `key` is live with the document `value`: to explain a draft that nobody stored.
+    ///
+    /// # Errors
+    /// [`ManageError::Invalid`] with every fault of the draft.
+    pub async fn draft(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+        value: Value,
+    ) -> Result<Snapshot, ManageError> {
+        let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
+        let row = self.store.flag(environment.number, key).await?;
+        let proposal = self.propose(environment, key, value, State::Live, row.as_ref())?;
+        let draft = StoredFlag {
+            number: row.as_ref().map_or(0, |row| row.number),
+            version: row.as_ref().map_or(0, |row| row.version),
+            state: State::Live,
+            stage: Some(row.as_ref().map_or(1, |row| row.stages + 1)),
+            expired: false,
+            updated_at: self.clock.now_ms(),
+            updated_by: "draft".into(),
+            json: proposal.value.to_string().into(),
+            document: Ok(Arc::new(proposal.document)),
+        };
+        Ok(published.snapshot.next(published.snapshot.number(), Vec::new(), vec![draft]))
     }
 
     /// Moves the percentage, and the control if given, of one rollout.

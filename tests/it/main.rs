@@ -3,6 +3,7 @@
 //! Integration tests: one binary, since each further one links everything again.
 
 mod allocations;
+mod badges;
 mod decide;
 mod durability;
 mod events;

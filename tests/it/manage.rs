@@ -2,6 +2,7 @@
 
 mod audiences;
 mod documents;
+mod drafts;
 mod states;
 
 use serde_json::{Value, json};

@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 
 use node::{AnyValue, Name, Node};
 
-use super::{ATTRIBUTES_MAX, Context, ContextError, Element, GOODS_MAX, ID_BYTES_MAX, Item, Value};
+use super::{
+    ATTRIBUTES_MAX, BADGES_MAX, Context, ContextError, Element, GOODS_MAX, ID_BYTES_MAX, Item, Value,
+};
 use crate::engine::attributes::{Attributes, Slot};
 use crate::engine::flag::{Scope, TEXT_BYTES_MAX};
 use crate::engine::number::{Number, SAFE_INTEGER_MAX};
@@ -46,10 +48,33 @@ pub fn parse_decision<'a>(body: &'a [u8], attributes: &Attributes) -> Result<Par
     }
 }
 
+/// Parses `{"placement", "user": {...}, "goods": [...]}`: goods that stand alone, each an order of its own.
+///
+/// # Errors
+/// [`ContextError`], which names the field.
+pub fn parse_badges<'a>(body: &'a [u8], attributes: &Attributes) -> Result<Parsed<'a>, ContextError> {
+    let parsed = parse(body, attributes, Form::Badges)?;
+    match (&parsed.placement, &parsed.context.goods) {
+        (Some(_), Some(_)) => Ok(parsed),
+        (None, _) => Err(ContextError::Shape { field: "placement", wanted: "a text" }),
+        (_, None) => Err(ContextError::Shape { field: "goods", wanted: "a list" }),
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Ofrep,
     Decision,
+    Badges,
+}
+
+impl Form {
+    fn goods_max(self) -> usize {
+        match self {
+            Self::Ofrep | Self::Decision => GOODS_MAX,
+            Self::Badges => BADGES_MAX,
+        }
+    }
 }
 
 fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Parsed<'a>, ContextError> {
@@ -81,7 +106,7 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
             column: error.column(),
         }));
     }
-    if form == Form::Decision && !user_seen {
+    if form != Form::Ofrep && !user_seen {
         return Err(ContextError::Shape { field: "user", wanted: "an object" });
     }
     if let (None, Some(item)) = (&parsed.context.goods, flat_item)
@@ -89,7 +114,9 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
     {
         parsed.context.goods = Some(SmallVec::from_iter([item]));
     }
-    derive_amount(&mut parsed.context)?;
+    if form != Form::Badges {
+        derive_amount(&mut parsed.context)?;
+    }
     Ok(parsed)
 }
 
@@ -226,7 +253,7 @@ struct ItemObject<'b, 'a, 's>(&'b mut Builder<'a, 's>, &'b mut SmallVec<[Item<'a
 object_seed!(Top, "body", |this, entries| {
     while let Some(name) = entries.next_key_seed(Name)? {
         match (this.0.form, &*name) {
-            (Form::Ofrep, "context") | (Form::Decision, "user") => {
+            (Form::Ofrep, "context") | (Form::Decision | Form::Badges, "user") => {
                 if this.0.user_seen {
                     this.0.forget_user();
                 }
@@ -237,7 +264,8 @@ object_seed!(Top, "body", |this, entries| {
                 this.0.next_order();
                 entries.next_value_seed(OrderObject(&mut *this.0))?;
             }
-            (Form::Decision, "placement") => {
+            (Form::Badges, "goods") => entries.next_value_seed(Goods(&mut *this.0))?,
+            (Form::Decision | Form::Badges, "placement") => {
                 match entries.next_value_seed(AnyValue { builder: &mut *this.0, depth: 1 })? {
                     Node::Text(text) => this.0.parsed.placement = Some(text),
                     _ => {
@@ -412,8 +440,9 @@ impl<'a> Visitor<'a> for Goods<'_, 'a, '_> {
     fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<(), A::Error> {
         let mut goods = SmallVec::new();
         while items.next_element_seed(ItemObject(&mut *self.0, &mut goods))?.is_some() {
-            if goods.len() > GOODS_MAX {
-                return Err(self.0.refuse(ContextError::TooManyGoods));
+            let most = self.0.form.goods_max();
+            if goods.len() > most {
+                return Err(self.0.refuse(ContextError::TooManyGoods { most }));
             }
         }
         self.0.parsed.context.goods = Some(goods);

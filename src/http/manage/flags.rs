@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{BODY_BYTES_MAX, page_json, stored_json, tagged};
@@ -12,12 +13,14 @@ use crate::clock::rfc3339;
 use crate::decide;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::parse_ofrep;
+use crate::engine::decision::Arm;
 use crate::engine::evaluate::evaluate;
 use crate::engine::explain::Recorder;
 use crate::engine::key::FlagKey;
 use crate::engine::membership::NothingFetched;
+use crate::engine::snapshot::Snapshot;
 use crate::http::access::Access;
-use crate::http::body::JsonBody;
+use crate::http::body::{JsonBody, PatchBody};
 use crate::http::json::{strict, typed};
 use crate::http::ofrep::refuse_context;
 use crate::http::problem::{Code, Problem};
@@ -90,6 +93,20 @@ pub(super) async fn replace(
     let caller = caller(&req, &access.actor, None)?;
     let document = strict(&body.0)?;
     answer(&service.manage.put_flag(&caller, &access.environment, &key, document, &precondition).await?)
+}
+
+/// `PATCH .../flags/{key}`: a JSON Merge Patch (RFC 7396) of the document.
+pub(super) async fn patch(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: PatchBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", FlagKey::parse)?;
+    let precondition = if_match(&req)?;
+    let caller = caller(&req, &access.actor, None)?;
+    let patch = strict(&body.0)?;
+    answer(&service.manage.patch_flag(&caller, &access.environment, &key, &patch, &precondition).await?)
 }
 
 #[derive(Deserialize)]
@@ -189,17 +206,37 @@ pub(super) async fn roll_back(
     answer(&service.manage.roll_back(&caller, &access.environment, &key, version, &precondition).await?)
 }
 
-/// `POST .../flags/{key}/explain`: the decision for a context, and every step that led to it.
+/// The part of an explanation's body that is no context.
+#[derive(Deserialize)]
+struct ExplainBody<'a> {
+    #[serde(borrow)]
+    document: Option<&'a RawValue>,
+}
+
+/// `POST .../flags/{key}/explain`: the decision for a context, and every step that led to it; with `document`, of a draft.
 pub(super) async fn explain(
     access: Access<Observe>,
     req: HttpRequest,
     body: JsonBody<BODY_BYTES_MAX>,
+    service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", FlagKey::parse)?;
+    // What is no JSON is refused below, where the context is read.
+    let document = serde_json::from_slice::<ExplainBody<'_>>(&body.0).ok().and_then(|body| body.document);
     let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
-    let snapshot = &published.snapshot;
+    match document {
+        None => explained(&published.snapshot, &key, &body.0, false),
+        Some(document) => {
+            let document = strict(document.get().as_bytes())?;
+            let draft = service.manage.draft(&access.environment, &key, document).await?;
+            explained(&draft, &key, &body.0, true)
+        }
+    }
+}
+
+fn explained(snapshot: &Snapshot, key: &FlagKey, body: &[u8], draft: bool) -> Result<HttpResponse, Problem> {
     let flag = snapshot.find(key.as_str()).ok_or_else(no_flag)?;
-    let parsed = parse_ofrep(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let parsed = parse_ofrep(body, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
     let mut recorder = Recorder::new(snapshot);
     let decision = evaluate(snapshot, flag, &parsed.context, &NothingFetched, &mut recorder);
     let measured = decide::exposure(snapshot, &decision, &parsed.context, 0).is_some();
@@ -209,13 +246,15 @@ pub(super) async fn explain(
             "visible": decision.is_visible(),
             "reason": served.reason.as_str(),
             "rule": decision.rule().map(|rule| rule.id.as_str()),
-            "arm": served.arm.map(crate::engine::decision::Arm::as_str),
+            "arm": served.arm.map(Arm::as_str),
             "measured": measured,
         }),
         Err(error) => json!({"visible": false, "reason": "ERROR", "code": error.code()}),
     };
-    let version = flag.version;
-    let body = json!({"flag": flag.key, "version": version, "snapshot": snapshot.number(), "decision": result, "trace": recorder.steps()});
+    let body = json!({
+        "flag": flag.key, "version": flag.version, "draft": draft, "snapshot": snapshot.number(),
+        "decision": result, "trace": recorder.steps(),
+    });
     Ok(HttpResponse::Ok().json(body))
 }
 

@@ -332,7 +332,7 @@ fn counts_have_limits() {
         json!({"context": {"goods": items}}).to_string()
     };
     assert_eq!(parsed(&goods(200)), Ok(()));
-    assert_eq!(parsed(&goods(201)), Err(ContextError::TooManyGoods));
+    assert_eq!(parsed(&goods(201)), Err(ContextError::TooManyGoods { most: 200 }));
     let many = |count: usize| -> serde_json::Map<String, serde_json::Value> {
         (0..count).map(|n| (format!("a{n:03}"), n.into())).collect()
     };
