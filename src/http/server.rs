@@ -54,9 +54,9 @@ impl Route {
     fn of(path: &str) -> Self {
         if path.starts_with("/ofrep/") {
             Self::Ofrep
-        } else if path == "/v1/decisions" {
+        } else if path == "/v1/decisions" || path == "/v1/goods/eligibility" {
             Self::Decisions
-        } else if path == "/v1/events" {
+        } else if path == "/v1/events" || path == "/v1/tokens/verify" {
             Self::Events
         } else if path.starts_with("/v1/environments") || path.starts_with("/v1/keys") {
             Self::Manage
