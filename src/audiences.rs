@@ -46,6 +46,8 @@ impl fmt::Display for LineError {
 /// # Errors
 /// [`LineError`] for the first bad line.
 pub fn parse(format: Format, body: &[u8]) -> Result<Vec<String>, LineError> {
+    // Spreadsheets begin their files with a byte order mark, which would become part of the first id.
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     match format {
         Format::Csv => parse_csv(body),
         Format::Text | Format::Ndjson => parse_lines(format, body),
@@ -102,6 +104,8 @@ fn checked(id: &str) -> Result<String, String> {
         0 => Err("the id is empty".into()),
         257.. => Err("an id has at most 256 bytes".into()),
         _ if id.contains('\0') => Err("the id holds U+0000".into()),
+        // An id stands on one line: more of them in one is a quote that nobody closed.
+        _ if id.contains(['\n', '\r']) => Err("the id spans lines: a quote is not closed".into()),
         _ => Ok(id.to_owned()),
     }
 }
@@ -122,11 +126,14 @@ mod tests {
     fn every_format_gives_its_ids_or_the_number_of_the_bad_line() {
         let long = "x".repeat(257);
         check(Format::Text, "u-1\r\n  u-2 \n\n灰\n", Ok(&["u-1", "u-2", "灰"]));
+        check(Format::Text, "\u{feff}u-1\n", Ok(&["u-1"]));
+        check(Format::Csv, "\u{feff}id\r\nu-1\r\n", Ok(&["u-1"]));
         check(Format::Text, "", Ok(&[]));
         check(Format::Text, &format!("u-1\n{long}\n"), Err(2));
         check(Format::Csv, "id,name\nu-1,Ann\n\"u,2\",Bob\n\n", Ok(&["u-1", "u,2"]));
         check(Format::Csv, "u-1\nid\n", Ok(&["u-1", "id"]));
         check(Format::Csv, "u-1\n,x\n", Err(2));
+        check(Format::Csv, "id\n\"u-1\nu-2\nu-3\n", Err(2));
         check(Format::Ndjson, "\"u-1\"\n{\"id\":\"u-2\"}\n", Ok(&["u-1", "u-2"]));
         check(Format::Ndjson, "\"u-1\"\n7\n", Err(2));
         check(Format::Ndjson, "\"a\\u0000\"\n", Err(1));

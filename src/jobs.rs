@@ -95,7 +95,7 @@ impl Jobs {
         let mut ticks = ticks(EXPIRE_EVERY);
         loop {
             ticks.tick().await;
-            self.live.expire().await;
+            self.live.expire();
         }
     }
 
@@ -105,7 +105,6 @@ impl Jobs {
         loop {
             ticks.tick().await;
             for environment in self.live.environments() {
-                let Some(published) = environment.published() else { continue };
                 let rows = match self.store.exposed_users(environment.number).await {
                     Ok(rows) => rows,
                     Err(error) => {
@@ -113,6 +112,8 @@ impl Jobs {
                         continue;
                     }
                 };
+                // Taken after the wait: a flag archived meanwhile has no series any more.
+                let Some(published) = environment.published() else { continue };
                 for row in rows {
                     let (flag, arm) = (published.snapshot.find_number(row.flag), Arm::from_number(row.arm));
                     let (Some(flag), Some(arm)) = (flag, arm) else { continue };

@@ -28,9 +28,12 @@ pub enum ManageError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The new state could not be loaded.
+    /// The change is stored, but its state could not be loaded yet.
     #[error(transparent)]
     Live(#[from] LiveError),
+    /// This instance is behind the database and could not catch up; nothing was changed.
+    #[error("this instance could not be brought up to date: {0}")]
+    Behind(LiveError),
     /// No random bytes for a salt or a key.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -113,7 +116,10 @@ impl Precondition {
             Self::Versions(versions) if !versions.contains(&current) => Err(ManageError::Conflict {
                 subject: subject.to_owned(),
                 current,
-                sent: versions.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
+                sent: match versions.as_slice() {
+                    [] => "a weak tag, which matches none".to_owned(),
+                    versions => versions.iter().map(i64::to_string).collect::<Vec<_>>().join(", "),
+                },
             }),
             Self::Versions(_) | Self::Any | Self::New => Ok(()),
         }
@@ -145,6 +151,7 @@ pub struct Manage {
     keys: Arc<KeyTable>,
     clock: SharedClock,
     random: SharedRandom,
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Manage {
@@ -157,7 +164,7 @@ impl Manage {
         clock: SharedClock,
         random: SharedRandom,
     ) -> Self {
-        Self { store, live, keys, clock, random }
+        Self { store, live, keys, clock, random, reloading: tokio::sync::Mutex::default() }
     }
 
     /// All environments.

@@ -95,6 +95,7 @@ impl std::fmt::Debug for KeyTable {
 impl KeyTable {
     /// Takes the place of what was held before. Rows that are revoked or cannot be read are left out.
     pub fn replace(&self, rows: Vec<KeyRow>) {
+        let old = self.0.load();
         let mut table: Map<[u8; 8], Vec<Held>> = Map::default();
         for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
             let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role))
@@ -109,7 +110,9 @@ impl KeyTable {
                 environment: row.environment,
                 expires_at: row.expires_at,
             };
-            let used = AtomicI64::new(row.last_used_at.unwrap_or(i64::MIN));
+            let noted = old.get(&prefix(&hash)).into_iter().flatten().find(|held| held.hash == hash);
+            let noted = noted.map_or(i64::MIN, |held| held.used.load(Ordering::Relaxed));
+            let used = AtomicI64::new(row.last_used_at.unwrap_or(i64::MIN).max(noted));
             let held = Held { hash, actor: Arc::new(actor), used };
             table.entry(prefix(&hash)).or_default().push(held);
         }
@@ -199,5 +202,7 @@ mod tests {
             assert_eq!(table.used_since(0), [("k-1".into(), noted)]);
         }
         assert_eq!(table.used_since(60_001), []);
+        table.replace(vec![row(&key, None, None)]);
+        assert_eq!(table.used_since(0), [("k-1".into(), 60_000)], "a reload forgets no use");
     }
 }

@@ -57,6 +57,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let Started { store, identity, first_keys } = start(&settings, folder.used_with()?.as_deref()).await?;
     folder.remember(&identity.database_id)?;
+    let default_environment = settings.default_environment.to_string();
     let Assembled { service, writer, jobs } = assemble(settings, &store).await?;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
     let sweeping = tokio::spawn(sweep_limits(service.clone()));
@@ -65,6 +66,15 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let running = tokio::spawn(server);
     // Until the first snapshots serve, calls are answered 503.
     live.refresh().await.context("the flags cannot be loaded")?;
+    anyhow::ensure!(
+        live.environment(&default_environment).is_some(),
+        "there is no environment {default_environment:?}: set `default_environment` to one of {}",
+        live.environments()
+            .iter()
+            .map(|environment| environment.key.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
     let jobs = jobs.start();
     announce(&addresses, first_keys.as_ref());
     wait_for_signal().await?;

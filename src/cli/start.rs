@@ -42,6 +42,7 @@ pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyho
         deadlines: Deadlines { read: call, write: call, ..Deadlines::default() },
     };
     let store = open(url, &options).await.context("the database cannot be opened")?;
+    store.ping().await.context("the database does not answer: is it there, and is `database_url` right?")?;
     store.migrate().await.context("the database cannot be migrated")?;
     let mode = mode(settings);
     let known = store.identity().await.context("the database cannot be read")?;

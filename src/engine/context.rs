@@ -37,8 +37,13 @@ pub enum ContextError {
         column: usize,
     },
     /// Nested deeper than 32.
-    #[error("nested deeper than 32")]
-    TooDeep,
+    #[error("nested deeper than 32 at line {line}, column {column}")]
+    TooDeep {
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1.
+        column: usize,
+    },
     /// Something has another shape than the contract's.
     #[error("`{field}`: {wanted} is needed")]
     Shape {
@@ -94,7 +99,7 @@ impl ContextError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Json { .. } | Self::Nul => "json_invalid",
-            Self::TooDeep => "json_too_deep",
+            Self::TooDeep { .. } => "json_too_deep",
             Self::Shape { .. } => "context_invalid",
             Self::Unit { .. } => "unit_invalid",
             Self::Id { .. } => "id_invalid",

@@ -21,6 +21,17 @@ pub fn is_key(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// Whether `text` may name something for people: no control characters, and none that are invisible or turn the
+/// direction of text, since a name must look like what it is.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    !text.chars().any(hidden)
+}
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
@@ -97,6 +108,22 @@ keys! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_shows_all_of_itself() {
+        for (text, plain) in [
+            ("Scan code 扫码支付 é 🛒", true),
+            ("", true),
+            ("a\u{7}b", false),
+            ("a\nb", false),
+            ("a\u{85}b", false),
+            ("\u{202e}evil", false),
+            ("zero\u{200b}width", false),
+            ("\u{feff}mark", false),
+        ] {
+            assert_eq!(is_plain(text), plain, "{text:?}");
+        }
+    }
 
     #[test]
     fn keys_are_narrow() {

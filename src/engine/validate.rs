@@ -72,6 +72,7 @@ pub fn validate(document: &Document, surroundings: &dyn Surroundings, faults: &m
     }
     prerequisites(document, surroundings, faults);
     steps(document, surroundings, faults);
+    required_variants(document, surroundings, &mut warnings);
     layer(document, surroundings, &mut warnings);
     warnings
 }
@@ -174,6 +175,22 @@ fn prerequisites(document: &Document, surroundings: &dyn Surroundings, faults: &
         ),
         None => {
             faults.add("/prerequisites", "prerequisite_cycle", "the prerequisites lead back to this flag")
+        }
+    }
+}
+
+/// Warns where another flag waits for a variant that is gone.
+fn required_variants(document: &Document, surroundings: &dyn Surroundings, warnings: &mut Vec<Warning>) {
+    for other in surroundings.documents().filter(|other| other.key != document.key) {
+        let required = other.prerequisites.iter().filter(|prerequisite| prerequisite.flag == document.key);
+        for variant in required.flat_map(|prerequisite| &prerequisite.variants) {
+            if !document.variants.contains_key(variant) {
+                warnings.push(Warning {
+                    pointer: "/variants".into(),
+                    code: "variant_required",
+                    detail: format!("{:?} requires the variant {variant:?}, which is not there", other.key),
+                });
+            }
         }
     }
 }

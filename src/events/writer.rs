@@ -17,8 +17,8 @@ use crate::live::{Live, Published};
 use crate::store::{EventBatch, ExposureOutcome, ExposureRow, StepOutcome, StepRow, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// Units whose exposures are kept in memory, for attributing metric steps.
-const UNITS_CACHED: u64 = 200_000;
+/// Bytes of exposures that are kept in memory by unit, for attributing metric steps.
+const UNITS_CACHED_BYTES: u64 = 64 << 20;
 /// How long they are believed: another instance may have stored more meanwhile.
 const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -46,9 +46,26 @@ pub fn start(
     limits: Limits,
 ) -> (Queue, tokio::task::JoinHandle<()>) {
     let (queue, jobs, waiting) = Queue::new(limits.events_max, limits.bytes_max);
-    let units = Cache::builder().max_capacity(UNITS_CACHED).time_to_live(UNITS_CACHED_FOR).build();
+    let units = Cache::builder()
+        .max_capacity(UNITS_CACHED_BYTES)
+        .weigher(weight)
+        .time_to_live(UNITS_CACHED_FOR)
+        .build();
     let writer = Writer { store, live, metrics, clock, units, waiting, batch_max: limits.batch_max };
     (queue, tokio::spawn(writer.run(jobs)))
+}
+
+/// Bytes that a unit takes in the cache, about.
+fn weight(unit: &Unit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
+    let texts = |row: &ExposureRow| {
+        row.unit.len()
+            + row.rule.len()
+            + row.unit_attribute.len()
+            + row.variant.len()
+            + row.captured.as_deref().map_or(0, str::len)
+    };
+    let rows: usize = exposures.iter().map(|row| size_of::<ExposureRow>() + texts(row)).sum();
+    u32::try_from(size_of::<Unit>() + unit.1.len() + unit.2.len() + 100 + rows).unwrap_or(u32::MAX)
 }
 
 struct Writer {

@@ -2,7 +2,7 @@
 //! handlers whose first argument is one of these (see [`Guarded`]), so none can be forgotten.
 
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
@@ -104,7 +104,10 @@ fn access<R: Right>(req: &HttpRequest) -> Result<Access<R>, Problem> {
 fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
     let actor = authenticate(req, service)?;
     if !R::allows(actor.role) {
-        return Err(Problem::new(Code::Forbidden, format!("a {} key may not do this", actor.role)));
+        return Err(Problem::new(
+            Code::Forbidden,
+            format!("a key of the role {} may not do this", actor.role),
+        ));
     }
     if !req.method().is_safe()
         && !R::allows(crate::access::Role::Client)
@@ -147,9 +150,21 @@ fn address(req: &HttpRequest, service: &Service) -> Option<IpAddr> {
         return Some(peer);
     }
     let forwarded = req.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-    let addresses: Vec<IpAddr> =
-        forwarded.flat_map(|value| value.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
-    Some(addresses.into_iter().rev().find(|address| !trusted(*address)).unwrap_or(peer))
+    let texts: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+    for text in texts.into_iter().rev() {
+        match forwarded_address(text.trim()) {
+            Some(address) if trusted(address) => {}
+            Some(address) => return Some(address),
+            // What a proxy wrote cannot be read: before it stands what the client itself may have sent.
+            None => return Some(peer),
+        }
+    }
+    Some(peer)
+}
+
+/// An address of `X-Forwarded-For`, which some proxies write with its port.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 fn environment_of(req: &HttpRequest, service: &Service, actor: &Actor) -> Result<Arc<Environment>, Problem> {

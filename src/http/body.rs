@@ -8,7 +8,7 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, error::PayloadError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::problem::{Code, Problem};
 
@@ -16,6 +16,10 @@ use super::problem::{Code, Problem};
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Longest time that a whole body may take.
 const BODY_MAX: Duration = Duration::from_secs(30);
+/// Slowest upload on average, in bytes a second, after [`GRACE_SECONDS`].
+const UPLOAD_RATE_MIN: usize = 64_000;
+/// Seconds that an upload may take whatever its rate.
+const GRACE_SECONDS: usize = 10;
 /// What is read of a body that is refused anyway, so that its connection lives on.
 const DRAINED_BYTES_MAX: usize = 256 << 10;
 /// Longest time spent on that.
@@ -72,6 +76,8 @@ impl<const LIMIT: usize> FromRequest for PatchBody<LIMIT> {
 /// A body that is read chunk by chunk.
 pub struct Upload {
     payload: Payload,
+    began: Instant,
+    bytes: usize,
 }
 
 impl FromRequest for Upload {
@@ -79,7 +85,7 @@ impl FromRequest for Upload {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(_req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        std::future::ready(Ok(Self { payload: payload.take() }))
+        std::future::ready(Ok(Self { payload: payload.take(), began: Instant::now(), bytes: 0 }))
     }
 }
 
@@ -90,7 +96,14 @@ impl Upload {
     /// `body_timeout` after ten silent seconds, `body_incomplete` if the sender went away.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         match next(&mut self.payload).await? {
-            Some(Ok(bytes)) => Ok(Some(bytes)),
+            Some(Ok(bytes)) => {
+                self.bytes += bytes.len();
+                let seconds = usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX);
+                if seconds > GRACE_SECONDS && self.bytes / seconds < UPLOAD_RATE_MIN {
+                    return Err(Problem::new(Code::BodyTimeout, "the upload comes too slowly").closing());
+                }
+                Ok(Some(bytes))
+            }
             Some(Err(error)) => Err(broken(&error)),
             None => Ok(None),
         }

@@ -13,10 +13,13 @@ use super::problem::{Code, Problem};
 use super::service::Service;
 use crate::access::role::{Decide, Verify};
 use crate::clock::DAY_MS;
+use crate::engine::compile::CompiledFlag;
+use crate::engine::decision::Arm;
 use crate::events::check::{Checker, Rows};
 use crate::events::parse::Body;
 use crate::events::queue::{Fate, QueueError};
 use crate::events::{EVENTS_MAX, Rejection};
+use crate::token::Exposure;
 
 /// Bytes of a call's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -31,23 +34,34 @@ pub async fn append(
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
-    let (rows, rejected) = check(&access, &parsed, &service)?;
+    let Checked { rows, rejected, clamped } = check(&access, &parsed, &service)?;
     let fates = service.events.append(rows, body.0.len()).await.map_err(|error| refuse(&error))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
-    let environment = [access.environment.key.as_str()];
+    let key = access.environment.key.as_str();
+    let environment = [key];
     service.metrics.events_accepted.with_label_values(&environment).inc_by(accepted as u64);
     service.metrics.events_duplicate.with_label_values(&environment).inc_by(duplicates as u64);
+    // Counted with the others: a call that is refused as a whole is sent again.
+    service.metrics.events_clamped.with_label_values(&environment).inc_by(clamped);
+    for rejection in &rejected {
+        service.metrics.events_rejected.with_label_values(&[key, rejection.code]).inc();
+    }
     let answer = json!({"accepted": accepted, "duplicates": duplicates, "rejected": rejected});
     Ok(super::write::json(StatusCode::OK, answer.to_string().into_bytes()))
 }
 
+/// The events of a call, sorted.
+#[derive(Default)]
+struct Checked {
+    rows: Vec<Rows>,
+    rejected: Vec<Rejection>,
+    /// How many had their time moved.
+    clamped: u64,
+}
+
 /// Sorts the events into rows and refusals.
-fn check(
-    access: &Access<Decide>,
-    parsed: &Body<'_>,
-    service: &Service,
-) -> Result<(Vec<Rows>, Vec<Rejection>), Problem> {
+fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<Checked, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let checker = Checker {
         published: &published,
@@ -57,23 +71,17 @@ fn check(
         unit_ids: &service.unit_ids,
         currencies: &service.currencies,
     };
-    let environment = access.environment.key.as_str();
-    let (mut rows, mut rejected) = (Vec::with_capacity(parsed.events.len()), Vec::new());
+    let mut checked = Checked::default();
     for (index, raw) in parsed.events.iter().enumerate() {
         match checker.check(index, raw) {
             Ok((row, moved)) => {
-                if moved {
-                    service.metrics.events_clamped.with_label_values(&[environment]).inc();
-                }
-                rows.push(row);
+                checked.clamped += u64::from(moved);
+                checked.rows.push(row);
             }
-            Err(rejection) => {
-                service.metrics.events_rejected.with_label_values(&[environment, rejection.code]).inc();
-                rejected.push(rejection);
-            }
+            Err(rejection) => checked.rejected.push(rejection),
         }
     }
-    Ok((rows, rejected))
+    Ok(checked)
 }
 
 fn refuse_body(error: &serde_json::Error) -> Problem {
@@ -89,6 +97,18 @@ fn refuse(error: &QueueError) -> Problem {
         QueueError::Stopping => Problem::new(Code::QueueFull, "the service is stopping; send these again"),
         QueueError::Store(_) => {
             Problem::new(Code::DatabaseUnavailable, "the events could not be stored; send these again")
+        }
+    }
+}
+
+/// Whether the shopper of a token was shown the entry. Control never was, treatment always, whatever has become of
+/// the variants since; a rule's fixed variant was, unless it is the one that shows nothing.
+fn was_visible(flag: &CompiledFlag, exposure: &Exposure<'_>) -> bool {
+    match exposure.arm {
+        Arm::Control => false,
+        Arm::Treatment => true,
+        Arm::Fixed => {
+            flag.document.as_ref().is_some_and(|document| document.off_variant.as_str() != exposure.variant)
         }
     }
 }
@@ -120,10 +140,10 @@ pub async fn verify(
                 "stage": exposure.stage,
                 "current_stage": flag.stage,
                 "state": flag.state.as_str(),
-                "open": flag.is_open(),
+                "open": flag.is_open() && flag.broken.is_none(),
                 "arm": exposure.arm.as_str(),
                 "variant": exposure.variant,
-                "visible": flag.document.as_ref().is_some_and(|document| document.off_variant.as_str() != exposure.variant),
+                "visible": was_visible(flag, &exposure),
                 "unit": exposure.unit,
                 "day": crate::clock::rfc3339(exposure.day * DAY_MS).get(..10),
             }),

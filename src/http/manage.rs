@@ -68,6 +68,13 @@ impl From<ManageError> for Problem {
                     "the change is stored, but could not be loaded yet",
                 );
             }
+            ManageError::Behind(error) => {
+                tracing::error!(%error, "a change was refused: this instance is behind the database");
+                return Self::new(
+                    Code::DatabaseUnavailable,
+                    "nothing was changed: the newest state cannot be loaded",
+                );
+            }
             ManageError::Random(_) => Code::Internal,
             ManageError::NotFound(_) => Code::NotFound,
             ManageError::FlagExists(_) => Code::FlagExists,

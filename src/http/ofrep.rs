@@ -45,7 +45,7 @@ pub async fn evaluate(
 pub(super) fn refuse_context(error: &ContextError) -> Problem {
     let problem = Problem::new(Code::parse(error.code()), error.to_string());
     match error {
-        ContextError::Json { line, column, .. } => {
+        ContextError::Json { line, column, .. } | ContextError::TooDeep { line, column } => {
             problem.with("line", (*line).into()).with("column", (*column).into())
         }
         _ => problem,

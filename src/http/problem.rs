@@ -175,6 +175,7 @@ impl Problem {
     #[must_use]
     pub fn faults(faults: &[Fault]) -> Self {
         let detail = match faults {
+            [only] if only.pointer.is_empty() => only.detail.clone(),
             [only] => format!("{}: {}", only.pointer, only.detail),
             faults => format!("the flag has {} faults", faults.len()),
         };

@@ -1,6 +1,6 @@
 //! Holds each environment's snapshot behind one pointer: readers take it and never wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -12,7 +12,7 @@ use crate::engine::decision::Decision;
 use crate::engine::key::EnvironmentKey;
 use crate::engine::map::Map;
 use crate::engine::snapshot::Snapshot;
-use crate::store::{EnvironmentRow, Store};
+use crate::store::{AudienceRow, EnvironmentRow, FlagRow, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// A snapshot with the counters that stand beside it.
@@ -47,6 +47,8 @@ pub struct Environment {
     current: ArcSwapOption<Published>,
     /// One at a time makes the next snapshot, in the order of numbers.
     applying: tokio::sync::Mutex<()>,
+    /// Taken for a swap: shutting a flag at its end does not wait for a load.
+    swapping: Mutex<()>,
 }
 
 impl Environment {
@@ -123,23 +125,26 @@ impl Live {
             && table.by_number.values().all(|environment| environment.current.load().is_some())
     }
 
-    /// Loads environments that are new, and the changes of those that are behind the database.
+    /// Loads environments that are new, and the changes of those that are behind the database. One that fails
+    /// does not hold up the others.
     ///
     /// # Errors
-    /// [`LiveError`]; what decides goes on deciding.
+    /// The last [`LiveError`]; what decides goes on deciding.
     pub async fn refresh(&self) -> Result<(), LiveError> {
+        let mut outcome = Ok(());
         for row in self.store.environments().await? {
-            let environment = match self.by_number(row.number) {
-                Some(environment) => environment,
-                None => self.add(&row)?,
+            let behind = |environment: &Environment| {
+                environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot)
             };
-            let behind =
-                environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot);
-            if behind {
-                self.catch_up(&environment).await?;
-            }
+            let environment = self.by_number(row.number).map_or_else(|| self.add(&row), Ok);
+            let caught_up = match environment {
+                Ok(environment) if behind(&environment) => self.catch_up(&environment).await.map(drop),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            outcome = caught_up.and(outcome);
         }
-        Ok(())
+        outcome
     }
 
     fn add(&self, row: &EnvironmentRow) -> Result<Arc<Environment>, LiveError> {
@@ -152,6 +157,7 @@ impl Live {
             name: row.name.clone(),
             current: ArcSwapOption::empty(),
             applying: tokio::sync::Mutex::default(),
+            swapping: Mutex::default(),
         });
         let old = self.table.load();
         let mut table = Table { by_key: old.by_key.clone(), by_number: old.by_number.clone() };
@@ -167,67 +173,92 @@ impl Live {
     /// [`LiveError`]; what decides goes on deciding.
     pub async fn catch_up(&self, environment: &Environment) -> Result<Arc<Published>, LiveError> {
         let _one_at_a_time = environment.applying.lock().await;
-        let now_ms = self.clock.now_ms();
         let Some(current) = environment.published() else {
-            let loaded = self.store.read_snapshot(environment.number).await?;
             let hasher = self.audience_keys.newest()?;
             let empty = Snapshot::empty(environment.key.clone(), environment.number, hasher);
-            let audiences =
-                load::audiences(&self.store, &self.audience_keys, environment.number, loaded.audiences).await;
-            let flags = loaded.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
-            let snapshot = empty.next(loaded.environment.snapshot, audiences, flags);
-            return Ok(self.publish(environment, snapshot, None));
+            return self.reload(environment, &empty).await;
         };
-        let since = current.snapshot.number();
-        let Some(changed) = self.store.read_changes(environment.number, since).await? else {
-            return Ok(current);
+        let changed = match self.store.read_changes(environment.number, current.snapshot.number()).await {
+            Ok(Some(changed)) => changed,
+            Ok(None) => return Ok(current),
+            // One line that cannot be read must not freeze the whole environment.
+            Err(StoreError::Corrupt { what }) => {
+                tracing::error!(environment = %environment.key, %what, "changes cannot be read; everything is loaded again");
+                return self.reload(environment, &current.snapshot).await;
+            }
+            Err(error) => return Err(error.into()),
         };
-        let audiences =
-            load::audiences(&self.store, &self.audience_keys, environment.number, changed.audiences).await;
-        let flags = changed.flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
-        let snapshot = current.snapshot.next(changed.environment.snapshot, audiences, flags);
-        let committed_at = changed.changes.last().map(|change| change.at);
-        let published = self.publish(environment, snapshot, Some(&current));
-        if let Some(at) = committed_at {
-            let seconds =
-                std::time::Duration::from_millis(u64::try_from(self.clock.now_ms() - at).unwrap_or_default());
-            self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds.as_secs_f64());
+        let snapshot = self
+            .compile(&current.snapshot, changed.environment.snapshot, changed.audiences, changed.flags)
+            .await?;
+        let published = self.publish(environment, |_| Some(snapshot));
+        if let Some(at) = changed.changes.last().map(|change| change.at) {
+            let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
+            let seconds = std::time::Duration::from_millis(ms).as_secs_f64();
+            self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds);
         }
-        Ok(published)
+        published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
     }
 
-    /// Shuts the flags whose end has passed, database or not.
-    pub async fn expire(&self) {
+    /// Loads everything of `environment` over `base`.
+    async fn reload(&self, environment: &Environment, base: &Snapshot) -> Result<Arc<Published>, LiveError> {
+        let loaded = self.store.read_snapshot(environment.number).await?;
+        let snapshot =
+            self.compile(base, loaded.environment.snapshot, loaded.audiences, loaded.flags).await?;
+        let published = self.publish(environment, |_| Some(snapshot));
+        published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
+    }
+
+    /// The snapshot after `base`, with these rows in it.
+    async fn compile(
+        &self,
+        base: &Snapshot,
+        number: i64,
+        audiences: Vec<AudienceRow>,
+        flags: Vec<FlagRow>,
+    ) -> Result<Snapshot, LiveError> {
+        let environment = base.environment_number();
+        let audiences = load::audiences(&self.store, &self.audience_keys, environment, audiences).await?;
+        let now_ms = self.clock.now_ms();
+        let flags = flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
+        Ok(base.next(number, audiences, flags))
+    }
+
+    /// Shuts the flags whose end has passed, database or not: it never waits for a load.
+    pub fn expire(&self) {
         let now_ms = self.clock.now_ms();
         for environment in self.environments() {
             let due =
-                environment.published().and_then(|published| published.snapshot.expire(now_ms)).is_some();
-            if !due {
-                continue;
-            }
-            let _one_at_a_time = environment.applying.lock().await;
-            if let Some(current) = environment.published()
-                && let Some(snapshot) = current.snapshot.expire(now_ms)
-            {
+                environment.published().is_some_and(|published| published.snapshot.expire(now_ms).is_some());
+            let shut =
+                |current: Option<&Published>| current.and_then(|current| current.snapshot.expire(now_ms));
+            if due && self.publish(&environment, shut).is_some() {
                 tracing::info!(environment = %environment.key, "flags were shut at their end");
-                self.publish(&environment, snapshot, Some(&current));
             }
         }
     }
 
+    /// Swaps in the snapshot that `make` gives for the present one; flags whose end passed meanwhile stay shut.
     fn publish(
         &self,
         environment: &Environment,
-        snapshot: Snapshot,
-        old: Option<&Published>,
-    ) -> Arc<Published> {
+        make: impl FnOnce(Option<&Published>) -> Option<Snapshot>,
+    ) -> Option<Arc<Published>> {
+        // Held for the swap alone: a panic inside leaves the old snapshot whole.
+        let _swapping = environment.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = environment.published();
+        let old = old.as_deref();
+        let made = make(old)?;
+        let snapshot = made.expire(self.clock.now_ms()).unwrap_or(made);
         let key = environment.key.as_str();
         let meters = snapshot.flags().iter().enumerate().map(|(at, flag)| {
             // A flag that did not change keeps its counters.
             let same = old.and_then(|old| Some((old.snapshot.flags().get(at)?, old.meters.get(at)?)));
             match same {
                 Some((known, meters)) if Arc::ptr_eq(known, flag) => meters.clone(),
-                _ => Arc::new(FlagMeters::new(&self.metrics, key, flag)),
+                known => {
+                    Arc::new(FlagMeters::new(&self.metrics, key, flag, known.map(|(known, _)| &**known)))
+                }
             }
         });
         let meters = meters.collect();
@@ -244,6 +275,6 @@ impl Live {
         let published =
             Arc::new(Published { snapshot, expired: i64::try_from(expired).unwrap_or(i64::MAX), meters });
         environment.current.store(Some(published.clone()));
-        published
+        Some(published)
     }
 }

@@ -98,24 +98,24 @@ pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
     }
 }
 
-/// Stored audiences with their ids. One whose ids cannot be read is unreadable, not empty.
+/// Stored audiences with their ids. One whose ids are damaged is unreadable, not empty.
+///
+/// # Errors
+/// [`LiveError`] if the database fails: what decides goes on with the ids it has, until it can be asked again.
 pub async fn audiences(
     store: &Store,
     keys: &AudienceKeys,
     environment: i64,
     rows: Vec<AudienceRow>,
-) -> Vec<Audience> {
+) -> Result<Vec<Audience>, LiveError> {
     let mut audiences = Vec::with_capacity(rows.len());
     for row in rows {
         let (Ok(key), Some(kind)) = (AudienceKey::parse(&row.key), AudienceKind::parse(&row.kind)) else {
             tracing::error!(audience = %row.key, "a stored audience cannot be read");
             continue;
         };
-        let parts = store.audience_parts(environment, &key, row.generation).await;
-        let ids = match parts
-            .map_err(|error| error.to_string())
-            .and_then(|parts| ids(&parts, keys.newest_number()))
-        {
+        let parts = store.audience_parts(environment, &key, row.generation).await?;
+        let ids = match ids(&parts, keys.newest_number(), row.size) {
             Ok(ids) => Some(Arc::new(ids)),
             Err(why) => {
                 tracing::error!(audience = %row.key, %why, "an audience cannot be read; flags that ask for it answer an error");
@@ -124,10 +124,12 @@ pub async fn audiences(
         };
         audiences.push(Audience { key, kind, version: row.version, size: row.size, ids });
     }
-    audiences
+    Ok(audiences)
 }
 
-fn ids(parts: &[PartRow], hash_key: i64) -> Result<IdSet, String> {
+/// The set of an audience's parts. A part that is lost would make members strangers, and so open what they are
+/// excluded from: there must be as many hashes as ids.
+fn ids(parts: &[PartRow], hash_key: i64, size: i64) -> Result<IdSet, String> {
     let mut hashes = Vec::new();
     for part in parts {
         if part.hash_key != hash_key {
@@ -142,6 +144,9 @@ fn ids(parts: &[PartRow], hash_key: i64) -> Result<IdSet, String> {
         }
         hashes.extend(chunks.iter().map(|bytes| u64::from_le_bytes(*bytes)));
     }
+    if i64::try_from(hashes.len()) != Ok(size) {
+        return Err(format!("it has {size} ids, and {} hashes of them", hashes.len()));
+    }
     Ok(IdSet::new(hashes))
 }
 
@@ -149,4 +154,34 @@ fn ids(parts: &[PartRow], hash_key: i64) -> Result<IdSet, String> {
 #[must_use]
 pub fn part_checksum(hashes: &[u8]) -> Vec<u8> {
     blake3::hash(hashes).as_bytes().iter().take(16).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: i64, hashes: &[u64]) -> PartRow {
+        let hashes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        PartRow { part: number, checksum: part_checksum(&hashes), hashes, hash_key: 1 }
+    }
+
+    #[test]
+    fn damaged_ids_are_unreadable_never_fewer() {
+        let whole = [part(0, &[1, 2]), part(1, &[3])];
+        assert!(ids(&whole, 1, 3).unwrap().contains(3));
+        assert!(ids(&[], 1, 0).unwrap().is_empty());
+        let [first, _] = whole;
+        let lost = ids(std::slice::from_ref(&first), 1, 3).unwrap_err();
+        assert!(lost.contains("3 ids"), "{lost}");
+        assert!(ids(&[], 1, 3).is_err());
+        assert!(ids(std::slice::from_ref(&first), 2, 2).is_err(), "another secret");
+        let flipped = PartRow { hashes: vec![0; 16], ..first.clone() };
+        assert!(ids(&[flipped], 1, 2).is_err());
+        let cut = PartRow {
+            checksum: part_checksum(&first.hashes[..9]),
+            hashes: first.hashes[..9].to_vec(),
+            ..first
+        };
+        assert!(ids(&[cut], 1, 2).is_err());
+    }
 }

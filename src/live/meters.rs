@@ -20,16 +20,26 @@ pub struct FlagMeters {
 }
 
 impl FlagMeters {
-    /// Takes the counters of `flag`, and sets its gauges; all its series exist from here on. An archived flag has none.
+    /// Takes the counters of `flag`, and sets its gauges; all its series exist from here on, and those of its `old`
+    /// form that it has no more are gone. An archived flag has none.
     #[must_use]
-    pub fn new(metrics: &Metrics, environment: &str, flag: &CompiledFlag) -> Self {
+    pub fn new(
+        metrics: &Metrics,
+        environment: &str,
+        flag: &CompiledFlag,
+        old: Option<&CompiledFlag>,
+    ) -> Self {
         let key = flag.key.as_str();
+        let document = flag.document.as_deref().filter(|_| flag.state != State::Archived);
+        if let Some(old) = old.and_then(|old| old.document.as_deref()) {
+            forget(metrics, environment, old, document);
+        }
         if flag.state == State::Archived {
-            forget(metrics, environment, flag);
+            forget_flag(metrics, environment, key);
             return Self::default();
         }
         metrics.flag_open.with_label_values(&[environment, key]).set(flag.is_open().into());
-        let Some(document) = &flag.document else { return Self::default() };
+        let Some(document) = document else { return Self::default() };
         create_event_series(metrics, environment, document);
         set_ratios(metrics, environment, flag, document);
         let reasons = |variant: &VariantKey| {
@@ -165,31 +175,42 @@ fn forget_values(metrics: &Metrics, environment: &str, flag: &str) {
     }
 }
 
-/// Takes the series of an archived flag away; one that never was is no fault.
-fn forget(metrics: &Metrics, environment: &str, flag: &CompiledFlag) {
-    let key = flag.key.as_str();
-    if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
-        forget_values(metrics, environment, key);
-    }
-    let Some(document) = &flag.document else { return };
-    for variant in document.variants.keys().map(VariantKey::as_str) {
-        for reason in Reason::ALL {
+/// Takes away the series that `old` had and `keep` has no more: all of them for an archived flag (`None`).
+fn forget(metrics: &Metrics, environment: &str, old: &Document, keep: Option<&Document>) {
+    let key = old.key.as_str();
+    let steps = |document: &Document| -> Vec<String> {
+        let stops = document.funnel.iter().map(|stop| &stop.step);
+        stops.chain(document.metrics.iter().map(|metric| &metric.step)).map(ToString::to_string).collect()
+    };
+    let kept_steps = keep.map(steps).unwrap_or_default();
+    for variant in old.variants.keys() {
+        let gone = !keep.is_some_and(|keep| keep.variants.contains_key(variant));
+        let variant = variant.as_str();
+        for reason in Reason::ALL.iter().filter(|_| gone) {
             drop(metrics.decisions.remove_label_values(&[environment, key, variant, reason.as_str()]));
         }
         for arm in Arm::ALL.map(Arm::as_str) {
-            drop(metrics.exposures.remove_label_values(&[environment, key, variant, arm]));
-            drop(metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]));
-            let steps =
-                document.funnel.iter().map(|stop| &stop.step).chain(document.metrics.iter().map(|m| &m.step));
-            for step in steps {
-                drop(metrics.steps.remove_label_values(&[environment, key, variant, arm, step.as_str()]));
+            if gone {
+                drop(metrics.exposures.remove_label_values(&[environment, key, variant, arm]));
+                drop(metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]));
+            }
+            for step in steps(old).iter().filter(|step| gone || !kept_steps.contains(step)) {
+                drop(metrics.steps.remove_label_values(&[environment, key, variant, arm, step]));
             }
         }
     }
-    for rule in &document.rules {
+    let rules = old.rules.iter().map(|rule| &rule.id);
+    for rule in rules.filter(|id| !keep.is_some_and(|keep| keep.rules.iter().any(|rule| rule.id == **id))) {
         for arm in Arm::ALL.map(Arm::as_str) {
-            drop(metrics.rollout_ratio.remove_label_values(&[environment, key, rule.id.as_str(), arm]));
+            drop(metrics.rollout_ratio.remove_label_values(&[environment, key, rule.as_str(), arm]));
         }
+    }
+}
+
+/// Takes the series of a flag itself away.
+fn forget_flag(metrics: &Metrics, environment: &str, key: &str) {
+    if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
+        forget_values(metrics, environment, key);
     }
     for error in [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken] {
         drop(metrics.decision_errors.remove_label_values(&[environment, key, error.code()]));

@@ -158,7 +158,7 @@ impl Manage {
         key: &AudienceKey,
         mut ids: Vec<String>,
     ) -> Result<(i64, i64), ManageError> {
-        let hasher = self.live.audience_keys().newest()?;
+        let hasher = self.live.audience_keys().newest().map_err(ManageError::Behind)?;
         let hash_key = self.live.audience_keys().newest_number();
         // Sorted ids make sequential writes, and no two chunks the same id.
         ids.sort_unstable();

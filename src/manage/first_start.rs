@@ -15,7 +15,7 @@ use crate::live::load::{checksum, part_checksum};
 use crate::random::{Random, base32, bytes};
 use crate::store::{
     AudienceChange, FlagUpdate, Identity, NewEnvironment, NewFlag, NewPart, NewSecret, StageRow, Store,
-    VersionRow, WriteTx,
+    StoreError, VersionRow, WriteTx,
 };
 
 /// Who the audit names for what the first start makes.
@@ -213,7 +213,11 @@ pub async fn add_bootstrap_key(store: &Store, key: &str, now_ms: i64) -> Result<
     // The bootstrap key is the operator's own text: none of it is stored, not even its end.
     let mut new = row(&id, "", hash.array(), &wish, now_ms, &caller.name);
     new.hint = "";
-    tx.insert_key(new).await?;
+    match tx.insert_key(new).await {
+        // Another instance that starts with the same key was first.
+        Err(StoreError::Exists) => return Ok(()),
+        inserted => inserted?,
+    }
     tx.audit(audit(
         &caller,
         now_ms,

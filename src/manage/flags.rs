@@ -174,11 +174,11 @@ impl Manage {
         version: i64,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
+        // Versions never change, so this one is read before the environment is locked.
+        let old = self.version(environment, key, version).await?;
+        document(&old.document, &old.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
         let mut change = self.begin(environment).await?;
         let row = self.existing(&mut change, key, precondition).await?;
-        let old = self.store.version(environment.number, row.number, version).await?;
-        let old = old.ok_or(ManageError::NotFound("version"))?;
-        document(&old.document, &old.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
         let value = parse_stored(&old.document)?;
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
         self.write(Edit { caller, environment, change, key, row: Some(row), action: "rollback" }, proposal)
@@ -197,7 +197,11 @@ impl Manage {
         wish: StateChange,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
-        let mut change = self.begin(environment).await?;
+        // A kill needs nothing but the row: it must not fail because something else cannot be loaded.
+        let mut change = match wish {
+            StateChange::Kill => self.store.change(environment.number).await?,
+            StateChange::Restore | StateChange::Archive => self.begin(environment).await?,
+        };
         let row = self.existing(&mut change, key, precondition).await?;
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let state = wish.after(state_of(&row));
@@ -263,7 +267,7 @@ impl Manage {
         let behind =
             environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
         if behind {
-            self.live.catch_up(environment).await?;
+            self.live.catch_up(environment).await.map_err(ManageError::Behind)?;
         }
         Ok(change)
     }

@@ -1,7 +1,8 @@
 //! Keys: made (shown once), listed, revoked.
 
-use super::{Caller, Manage, ManageError, audit};
+use super::{Caller, Manage, ManageError, Page, audit};
 use crate::access::{Actor, Role, make_key};
+use crate::engine::key::is_plain;
 use crate::store::{KeyRow, NewKey};
 
 /// Longest name of a key in characters.
@@ -73,11 +74,25 @@ impl Manage {
         Ok(MadeKey { id, text: key.text, created_at: now_ms })
     }
 
-    /// All keys that `actor` may manage, without their texts.
+    /// A page of the keys that `actor` may manage, without their texts, in the order of their making.
     ///
     /// # Errors
     /// [`ManageError`] of the database.
-    pub async fn list_keys(&self, actor: &Actor) -> Result<Vec<KeyRow>, ManageError> {
+    pub async fn list_keys(
+        &self,
+        actor: &Actor,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<KeyRow>, ManageError> {
+        let mut rows = self.managed_keys(actor).await?;
+        // Ids are made in the order of time.
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        rows.retain(|row| after.is_none_or(|after| row.id.as_str() > after));
+        rows.truncate(limit + 1);
+        Ok(Page::cut(rows, limit, |row| row.id.clone()))
+    }
+
+    async fn managed_keys(&self, actor: &Actor) -> Result<Vec<KeyRow>, ManageError> {
         let mut rows = self.store.keys().await?;
         rows.retain(|row| actor.environment.is_none() || row.environment == actor.environment);
         Ok(rows)
@@ -88,7 +103,7 @@ impl Manage {
     /// # Errors
     /// [`ManageError::NotFound`] for a key that is unknown, or not `actor`'s to manage.
     pub async fn revoke_key(&self, caller: &Caller, actor: &Actor, id: &str) -> Result<(), ManageError> {
-        let known = self.list_keys(actor).await?.into_iter().find(|row| row.id == id);
+        let known = self.managed_keys(actor).await?.into_iter().find(|row| row.id == id);
         let known = known.ok_or(ManageError::NotFound("key"))?;
         let now_ms = self.clock.now_ms();
         let mut change = self.store.keys_change().await?;
@@ -107,16 +122,19 @@ impl Manage {
     /// # Errors
     /// [`ManageError`] of the database; the keys in memory stay as they were.
     pub async fn reload_keys(&self) -> Result<(), ManageError> {
+        // In order: an older reading must not take the place of a newer one, and bring a revoked key back.
+        let _one_at_a_time = self.reloading.lock().await;
         self.keys.replace(self.store.keys().await?);
         Ok(())
     }
 }
 
 fn check(wish: &KeyWish, now_ms: i64) -> Result<(), ManageError> {
-    let named = (1..=NAME_CHARACTERS_MAX).contains(&wish.name.chars().count())
-        && !wish.name.chars().any(char::is_control);
+    let named = (1..=NAME_CHARACTERS_MAX).contains(&wish.name.chars().count()) && is_plain(&wish.name);
     if !named {
-        return Err(ManageError::KeyInvalid(format!("`name` has 1 to {NAME_CHARACTERS_MAX} characters")));
+        return Err(ManageError::KeyInvalid(format!(
+            "`name` has 1 to {NAME_CHARACTERS_MAX} characters, none of them control, invisible or direction-turning ones"
+        )));
     }
     if wish.expires_at.is_some_and(|at| at <= now_ms) {
         return Err(ManageError::KeyInvalid("`expires_at` lies in the past".into()));

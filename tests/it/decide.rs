@@ -288,6 +288,17 @@ fn a_token_proves_what_was_shown() {
     }
     let foreign = make_key(&huidu, "server", &json!("staging"));
     assert_eq!(verify(&foreign, &token).expect(200).json(), json!({"valid": false, "code": "token_foreign"}));
+    // Whatever becomes of the variants: control was never shown the entry.
+    huidu.create_flag(&ramp("held-back", 0.0, 100.0));
+    let entry = huidu.entry("held-back", &json!({"id": "u-1"}), &json!([]));
+    let control = entry["exposure_token"].as_str().unwrap();
+    let mut turned = ramp("held-back", 0.0, 100.0);
+    turned["variants"] = json!({"off": false, "never": false, "on": true});
+    turned["off_variant"] = json!("never");
+    turned["rules"][0]["serve"]["rollout"]["split"] = json!({"on": 1});
+    huidu.manage("PUT", "/flags/held-back", Some(1), &turned).expect(200);
+    let answer = verify(&huidu.server, control).expect(200).json();
+    assert_eq!(json!([answer["arm"], answer["visible"]]), json!(["control", false]));
     kill(&huidu, SCAN);
     let answer = verify(&huidu.server, &token).expect(200).json();
     assert_eq!(json!([answer["valid"], answer["open"], answer["state"]]), json!([true, false, "killed"]));

@@ -100,11 +100,17 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
     let outcome = Top(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
     let Builder { mut parsed, fault, user_seen, flat_item, .. } = builder;
     if let Err(error) = outcome {
-        return Err(fault.unwrap_or_else(|| ContextError::Json {
-            detail: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
-            line: error.line(),
-            column: error.column(),
-        }));
+        let (line, column) = (error.line(), error.column());
+        return Err(match fault {
+            // Where it is too deep only the reader of the text knows.
+            Some(ContextError::TooDeep { .. }) => ContextError::TooDeep { line, column },
+            Some(fault) => fault,
+            None => ContextError::Json {
+                detail: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+                line,
+                column,
+            },
+        });
     }
     if form != Form::Ofrep && !user_seen {
         return Err(ContextError::Shape { field: "user", wanted: "an object" });
@@ -339,13 +345,14 @@ fn user_attribute<'a, E: serde::de::Error>(
             };
             Ok(())
         }
-        "id" => match node {
-            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
-                builder.parsed.context.user_id = Some(text);
-                Ok(())
-            }
-            _ => Err(builder.refuse(ContextError::Unit { field: "user.id" })),
-        },
+        "id" => {
+            builder.parsed.context.user_id = match node {
+                Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text),
+                Node::Absent => None,
+                _ => return Err(builder.refuse(ContextError::Unit { field: "user.id" })),
+            };
+            Ok(())
+        }
         "unitSignature" => {
             builder.parsed.unit_signature = match node {
                 Node::Text(text) => Some(text),

@@ -70,9 +70,9 @@ pub fn read(value: &Value, faults: &mut Faults) -> Option<Document> {
     let goal = goal(&mut reader, &funnel, &metrics);
     let guardrails = guardrails(&mut reader, &metrics);
     Some(Document {
-        name: reader.text("name").or(key.as_ref().map(FlagKey::as_str)).unwrap_or_default().to_owned(),
+        name: reader.name("name").or(key.as_ref().map(FlagKey::as_str)).unwrap_or_default().to_owned(),
         description: reader.text("description").unwrap_or_default().to_owned(),
-        owner: reader.text("owner").unwrap_or_default().to_owned(),
+        owner: reader.name("owner").unwrap_or_default().to_owned(),
         tags: reader.texts("tags", 50, 100).into_iter().map(Into::into).collect(),
         placement: reader.key("placement", PlacementKey::parse),
         position: reader.whole("position", -1_000_000..=1_000_000).unwrap_or_default(),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::flag::TEXT_BYTES_MAX;
 use crate::engine::json::child;
-use crate::engine::key::KeyError;
+use crate::engine::key::{KeyError, is_plain};
 use crate::engine::number::Number;
 use crate::engine::share::Share;
 
@@ -110,6 +110,21 @@ impl<'v, 'f> Reader<'v, 'f> {
         };
         if text.len() > TEXT_BYTES_MAX {
             self.fault(field, "too_long", format!("at most {TEXT_BYTES_MAX} bytes"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A text that people see as a name.
+    pub(super) fn name(&mut self, field: &str) -> Option<&'v str> {
+        let text = self.text(field)?;
+        // U+0000 is found in every text of the document, wherever it stands.
+        if !is_plain(text) && !text.contains('\0') {
+            self.fault(
+                field,
+                "text_invalid",
+                "a name has no control, invisible or direction-turning characters",
+            );
             return None;
         }
         Some(text)

@@ -70,7 +70,10 @@ pub(super) async fn replace(
         Ok(precondition) => precondition,
         Err(problem) => return Err(upload.refuse(problem).await),
     };
-    let caller = caller(&req, &access.actor, None)?;
+    let caller = match caller(&req, &access.actor, None) {
+        Ok(caller) => caller,
+        Err(problem) => return Err(upload.refuse(problem).await),
+    };
     let mut body = Vec::new();
     while let Some(chunk) = upload.chunk().await? {
         if body.len() + chunk.len() > UPLOAD_BYTES_MAX {
@@ -83,7 +86,10 @@ pub(super) async fn replace(
         body.extend_from_slice(&chunk);
     }
     let (key, kind, format) = head;
-    let ids = parse(format, &body).map_err(|error| {
+    // A long list takes milliseconds: not on a thread that decides.
+    let parsed = actix_web::web::block(move || parse(format, &body)).await;
+    let parsed = parsed.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let ids = parsed.map_err(|error| {
         Problem::new(Code::AudienceInvalid, error.to_string()).with("line", error.line.into())
     })?;
     let contents = Contents { kind, ids };

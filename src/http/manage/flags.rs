@@ -208,7 +208,10 @@ pub(super) async fn roll_back(
 
 /// The part of an explanation's body that is no context.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ExplainBody<'a> {
+    #[serde(borrow, rename = "context")]
+    _context: Option<&'a RawValue>,
     #[serde(borrow)]
     document: Option<&'a RawValue>,
 }
@@ -222,7 +225,11 @@ pub(super) async fn explain(
 ) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", FlagKey::parse)?;
     // What is no JSON is refused below, where the context is read.
-    let document = serde_json::from_slice::<ExplainBody<'_>>(&body.0).ok().and_then(|body| body.document);
+    let document = match serde_json::from_slice::<ExplainBody<'_>>(&body.0) {
+        Ok(body) => body.document,
+        Err(error) if error.is_data() => return Err(Problem::new(Code::BodyInvalid, error.to_string())),
+        Err(_) => None,
+    };
     let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
     match document {
         None => explained(&published.snapshot, &key, &body.0, false),

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::page_json;
 use crate::access::role::Administer;
 use crate::access::{Actor, Role};
 use crate::clock::{parse_rfc3339, rfc3339};
@@ -37,26 +38,22 @@ pub(super) async fn list(
     req: HttpRequest,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    Query::read(&req, &[])?;
-    let rows = service.manage.list_keys(&access.actor).await?;
-    let items: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "id": row.id,
-                "name": row.name,
-                "role": row.role,
-                "environment": row.environment.map(|number| environment_name(&service, number)),
-                "hint": row.hint,
-                "created_at": rfc3339(row.created_at),
-                "created_by": row.created_by,
-                "expires_at": row.expires_at.map(rfc3339),
-                "revoked_at": row.revoked_at.map(rfc3339),
-                "last_used_at": row.last_used_at.map(rfc3339),
-            })
+    let query = Query::read(&req, &["limit", "cursor"])?;
+    let page = service.manage.list_keys(&access.actor, query.text("cursor"), query.limit()?).await?;
+    Ok(page_json(&page, |row| {
+        json!({
+            "id": row.id,
+            "name": row.name,
+            "role": row.role,
+            "environment": row.environment.map(|number| environment_name(&service, number)),
+            "hint": row.hint,
+            "created_at": rfc3339(row.created_at),
+            "created_by": row.created_by,
+            "expires_at": row.expires_at.map(rfc3339),
+            "revoked_at": row.revoked_at.map(rfc3339),
+            "last_used_at": row.last_used_at.map(rfc3339),
         })
-        .collect();
-    Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": null})))
+    }))
 }
 
 fn environment_name(service: &Service, number: i64) -> String {

@@ -38,6 +38,22 @@ fn a_put_creates_once_and_replaces_only_what_was_read() {
 }
 
 #[test]
+fn a_variant_that_another_flag_requires_may_go_with_a_warning() {
+    let huidu = Huidu::start();
+    huidu.create_flag(&ramp("f", 5.0, 5.0));
+    let mut other = ramp("g", 5.0, 5.0);
+    other["prerequisites"] = json!([{"flag": "f", "variants": ["on"]}]);
+    huidu.create_flag(&other);
+    let mut without = ramp("f", 5.0, 5.0);
+    without["variants"] = json!({"off": false, "yes": true});
+    let answer = put(&huidu, Some(1), &without).expect(200).json();
+    assert_eq!(answer["warnings"][0]["code"], "variant_required", "{answer}");
+    without["name"] = json!("\u{202e}hidden");
+    let refused = put(&huidu, Some(2), &without).refused(422, "flag_invalid").json();
+    assert_eq!(refused["errors"][0]["code"], "text_invalid", "{refused}");
+}
+
+#[test]
 fn a_put_that_says_the_same_in_other_words_changes_nothing() {
     let huidu = Huidu::start();
     huidu.create_flag(&json!({

@@ -69,6 +69,7 @@ fn a_draft_is_explained_and_not_stored() {
     let answer = huidu.post("/v1/environments/production/flags/new/explain", ADMIN, &new).expect(200).json();
     assert_eq!(answer["decision"]["visible"], true);
     explain(&json!({"context": context, "document": {"key": "f"}})).refused(422, "flag_invalid");
+    explain(&json!({"context": context, "documnet": {}})).refused(422, "body_invalid");
     assert_eq!(everything(&huidu, "f"), before);
     assert_eq!(huidu.entry("f", &json!({"id": "u-1"}), &json!([]))["visible"], false);
     huidu.get("/v1/environments/production/flags/new", ADMIN).refused(404, "not_found");

@@ -77,7 +77,7 @@ impl<'a> Visitor<'a> for AnyValue<'_, 'a, '_> {
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Node<'a>, A::Error> {
         if self.depth >= DEPTH_MAX {
-            return Err(self.builder.refuse(ContextError::TooDeep));
+            return Err(self.builder.refuse(ContextError::TooDeep { line: 0, column: 0 }));
         }
         let mut list = Vec::new();
         while let Some(node) =
@@ -95,7 +95,7 @@ impl<'a> Visitor<'a> for AnyValue<'_, 'a, '_> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<Node<'a>, A::Error> {
         if self.depth >= DEPTH_MAX {
-            return Err(self.builder.refuse(ContextError::TooDeep));
+            return Err(self.builder.refuse(ContextError::TooDeep { line: 0, column: 0 }));
         }
         while entries.next_key_seed(Name)?.is_some() {
             entries.next_value_seed(AnyValue { builder: &mut *self.builder, depth: self.depth + 1 })?;
