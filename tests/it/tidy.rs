@@ -143,28 +143,6 @@ fn hot_routes_come_before_every_pattern() {
 }
 
 #[test]
-fn the_project_speaks_of_itself_alone() {
-    let mut files = sources(&root().join("src"));
-    files.extend(sources(&root().join("tests/it")));
-    for name in [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/architecture.md",
-        "docs/errors.md",
-        "huidu.example.toml",
-        "Cargo.toml",
-    ] {
-        files.push(root().join(name));
-    }
-    for file in files.iter().filter(|file| !file.ends_with("tidy.rs")) {
-        let text = std::fs::read_to_string(file).unwrap();
-        for word in ["/work/", "crates.io", "pypi.org", "npmjs", "deb.debian"] {
-            assert!(!text.contains(word), "{}: {word}", file.display());
-        }
-    }
-}
-
-#[test]
 fn each_kind_of_fault_is_found() {
     let long = "x\n".repeat(LINES_MAX + 1);
     for (module, text, fault) in [
