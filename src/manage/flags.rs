@@ -206,6 +206,9 @@ impl Manage {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let state = wish.after(state_of(&row));
         if state == state_of(&row) {
+            // It is so in the database; this instance must decide by it too before it says so.
+            drop(change);
+            let published = self.live.catch_up(environment).await?;
             return Ok(Changed { published, key: key.clone(), warnings: Vec::new(), created: false });
         }
         if state == State::Archived {

@@ -120,12 +120,6 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError>
 }
 
 impl Store {
-    /// Whether this is the embedded engine.
-    #[must_use]
-    pub fn is_sqlite(&self) -> bool {
-        matches!(self.db, Db::Sqlite { .. })
-    }
-
     /// Asks for a sign of life.
     ///
     /// # Errors
