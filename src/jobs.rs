@@ -1,10 +1,15 @@
 //! What runs beside requests: other instances' changes, ends of tests, gauges, sweeping.
 
+mod expiry;
+pub mod lease;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
+
+use lease::Leases;
 
 use crate::access::KeyTable;
 use crate::engine::decision::Arm;
@@ -36,6 +41,8 @@ pub struct Jobs {
     pub manage: Arc<Manage>,
     /// Who may call.
     pub keys: Arc<KeyTable>,
+    /// Taken for what only one instance does.
+    pub leases: Leases,
     /// All metrics.
     pub metrics: Metrics,
     /// Time.
@@ -60,11 +67,12 @@ impl Jobs {
     #[must_use]
     pub fn start(self) -> Running {
         let jobs = Arc::new(self);
-        let (poll, expire, gauges, uses, sweep) =
-            (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone(), jobs);
+        let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
+        let (close_expired, sweep) = (jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
+            tokio::spawn(async move { close_expired.close_expired().await }),
             tokio::spawn(async move { gauges.gauges().await }),
             tokio::spawn(async move { uses.uses().await }),
             tokio::spawn(async move { sweep.sweep().await }),

@@ -2,6 +2,7 @@
 //! no second way to write.
 
 pub mod audiences;
+mod expiry;
 pub mod first_start;
 pub mod flags;
 pub mod keys;

@@ -21,6 +21,7 @@ use crate::http::limits::Limits;
 use crate::http::server::{HttpMeters, listen};
 use crate::http::service::Service;
 use crate::jobs::Jobs;
+use crate::jobs::lease::Leases;
 use crate::live::Live;
 use crate::manage::first_start::FirstKeys;
 use crate::manage::{Manage, seed};
@@ -115,6 +116,7 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         live: live.clone(),
         manage: manage.clone(),
         keys: keys.clone(),
+        leases: Leases::new(store.clone(), &random)?,
         metrics: metrics.clone(),
         clock: clock.clone(),
     };

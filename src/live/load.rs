@@ -83,7 +83,10 @@ pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
     if let Err(why) = &document {
         tracing::error!(flag = %row.key, version = row.version, %why, "a stored flag cannot be read; it answers an error");
     }
-    let expired = document.as_ref().is_ok_and(|document| document.expire_at.is_some_and(|at| at <= now_ms));
+    // Once the database has closed the stage, no clock that is behind opens the flag again.
+    let closed = row.stage_open.is_none() && State::parse(&row.state) == Some(State::Live);
+    let expired =
+        document.as_ref().is_ok_and(|document| document.expire_at.is_some_and(|at| closed || at <= now_ms));
     StoredFlag {
         number: row.number,
         version: row.version,

@@ -57,6 +57,9 @@ pub enum StoreError {
     /// A statement was refused: a fault of huidu.
     #[error("the database refused a statement: {0}")]
     Statement(String),
+    /// The lease that the work was done under has ended, or is another instance's.
+    #[error("the lease has ended, or is held by another instance")]
+    LeaseLost,
     /// A write transaction was used before it locked an environment: a fault of huidu.
     #[error("no environment is locked")]
     NotLocked,
@@ -78,6 +81,7 @@ impl StoreError {
             Self::Newer { .. } => "newer",
             Self::Address(_) => "address",
             Self::Statement(_) => "statement",
+            Self::LeaseLost => "lease_lost",
             Self::NotLocked => "not_locked",
         }
     }

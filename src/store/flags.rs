@@ -172,6 +172,23 @@ impl Store {
             .bind(environment).bind(flag).bind(version).fetch_optional(c))
     }
 
+    /// Those of the flags numbered `flags` that have an open stage, in order of number.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn open_stages(&self, environment: i64, flags: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let flags = serde_json::Value::from(flags.to_vec()).to_string();
+        let mut lent = self.reader("open stages").await?;
+        let sql = lent.pick(
+            "SELECT number FROM flags WHERE environment = $1 AND stage_open IS NOT NULL
+               AND number IN (SELECT value FROM json_each($2)) ORDER BY number",
+            "SELECT number FROM flags WHERE environment = $1 AND stage_open IS NOT NULL
+               AND number IN (SELECT value::bigint FROM json_array_elements_text($2::json)) ORDER BY number",
+        );
+        both!(&mut lent, "open stages", c => sqlx::query_scalar::<_, i64>(sql)
+            .bind(environment).bind(flags.as_str()).fetch_all(c))
+    }
+
     /// The stages of a flag in order; with `None` those of all flags.
     ///
     /// # Errors
@@ -319,5 +336,19 @@ impl WriteTx {
              WHERE environment = $1 AND flag = $2 AND stage = $3 RETURNING stage")
             .bind(environment).bind(flag).bind(stage).bind(at).fetch_optional(c))?;
         done.map(drop).ok_or(StoreError::NotFound)
+    }
+
+    /// Ends the open stage of a flag without a new version: its end has passed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if that stage of the flag is not the open one.
+    pub async fn end_stage(&mut self, flag: i64, stage: i64, at: i64) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        let ended = both!(&mut self.lent, "end a stage", c => sqlx::query_scalar::<_, i64>(
+            "UPDATE flags SET stage_open = NULL WHERE environment = $1 AND number = $2 AND stage_open = $3
+             RETURNING number")
+            .bind(environment).bind(flag).bind(stage).fetch_optional(c))?;
+        ended.ok_or(StoreError::NotFound)?;
+        self.close_stage(flag, stage, at).await
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod exposed;
 mod flags;
+mod leases;
 mod lent;
 mod migrate;
 mod postgres;
@@ -35,6 +36,7 @@ pub use events::{
     EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
 };
 pub use flags::{FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
 pub use write::{Change, WriteTx};
 

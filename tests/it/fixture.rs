@@ -94,6 +94,17 @@ impl Huidu {
         }
     }
 
+    /// Another instance on the same PostgreSQL, with a folder of its own.
+    pub(crate) fn beside(other: &Self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Only a first start prints keys.
+        std::fs::write(folder.path().join("started"), "").unwrap();
+        let settings = other.settings.clone();
+        let (process, address, banner) = spawn(folder.path(), &settings);
+        let (client, server) = (other.client.clone(), other.server.clone());
+        Self { address, client, server, banner, folder, settings, process }
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

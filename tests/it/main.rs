@@ -8,6 +8,7 @@ mod decide;
 mod durability;
 mod events;
 mod fixture;
+mod keeping;
 mod keys;
 mod manage;
 mod metrics;

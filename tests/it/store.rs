@@ -42,7 +42,7 @@ fn entry<'a>(actor: &'a str, subject: &'a str, at: i64) -> NewAudit<'a> {
 }
 
 /// Adds an environment; its number is answered.
-async fn environment(store: &Store, key: &str) -> i64 {
+pub(crate) async fn environment(store: &Store, key: &str) -> i64 {
     let mut tx = store.begin_write().await.unwrap();
     let key = EnvironmentKey::parse(key).unwrap();
     let new = NewEnvironment { key: &key, name: "E", settings: "{}", created_at: 1 };
@@ -66,7 +66,8 @@ async fn insert(tx: &mut WriteTx, key: &str) -> Result<i64, StoreError> {
 on_both_engines! {
     async fn migrating_again_changes_nothing(db) {
         db.migrate().await.unwrap();
-        assert_eq!(db.number("SELECT count(*) FROM _sqlx_migrations").await, 1);
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap().count();
+        assert_eq!(db.number("SELECT count(*) FROM _sqlx_migrations").await, i64::try_from(files).unwrap());
         assert_eq!(db.identity().await.unwrap(), None);
         assert_eq!(db.keys_sequence().await.unwrap(), 0);
         db.ping().await.unwrap();
