@@ -1,6 +1,7 @@
 //! From a snapshot and a context to an answer: evaluates, counts, seals the token.
 
 pub mod badges;
+pub mod signed;
 
 use std::borrow::Cow;
 

@@ -4,6 +4,7 @@ pub mod error;
 pub mod holder;
 pub mod load;
 pub mod meters;
+pub mod signing;
 
 pub use error::LiveError;
 pub use holder::{Environment, Live, Published};

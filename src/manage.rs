@@ -2,6 +2,7 @@
 //! no second way to write.
 
 pub mod audiences;
+pub mod environments;
 mod expiry;
 pub mod first_start;
 pub mod flags;
@@ -16,7 +17,7 @@ use crate::clock::SharedClock;
 use crate::engine::flag::Fault;
 use crate::live::{Live, LiveError};
 use crate::random::{RandomError, SharedRandom};
-use crate::store::{AuditFilter, AuditRow, EnvironmentRow, NewAudit, Store, StoreError};
+use crate::store::{AuditFilter, AuditRow, NewAudit, Store, StoreError};
 
 /// Longest reason in characters.
 pub const REASON_CHARACTERS_MAX: usize = 500;
@@ -75,6 +76,17 @@ pub enum ManageError {
     /// A key cannot be made so.
     #[error("{0}")]
     KeyInvalid(String),
+    /// Two unit secrets are there already.
+    #[error(
+        "the environment has two unit secrets already, the most that may be valid at once: delete one first"
+    )]
+    UnitSecretLimit,
+    /// An environment cannot be named so.
+    #[error("{0}")]
+    EnvironmentInvalid(String),
+    /// An environment of that key exists.
+    #[error("the environment {0} exists already")]
+    EnvironmentExists(String),
     /// The caller's key may not do this here.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -166,14 +178,6 @@ impl Manage {
         random: SharedRandom,
     ) -> Self {
         Self { store, live, keys, clock, random, reloading: tokio::sync::Mutex::default() }
-    }
-
-    /// All environments.
-    ///
-    /// # Errors
-    /// [`ManageError`] of the database.
-    pub async fn environments(&self) -> Result<Vec<EnvironmentRow>, ManageError> {
-        Ok(self.store.environments().await?)
     }
 
     /// A page of the audit, newest first; `environment` 0 holds what belongs to none.

@@ -12,6 +12,8 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod unit;
+
 use std::borrow::Cow;
 
 use aes_gcm_siv::aead::inout::InOutBuf;

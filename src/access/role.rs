@@ -37,6 +37,12 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 
+    /// Whether its word counts for who a shopper is: anybody can read a client's key.
+    #[must_use]
+    pub fn vouches(self) -> bool {
+        self != Self::Client
+    }
+
     /// Whether answers may name rules and arms: what a browser reads says nothing about the rollout.
     #[must_use]
     pub fn sees_rules(self) -> bool {

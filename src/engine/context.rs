@@ -217,6 +217,7 @@ pub struct Context<'a> {
     amount: Option<i64>,
     attributes: Attributes<'a, 8>,
     goods: Option<Goods<'a>>,
+    only_user_id: bool,
 }
 
 impl<'a> Context<'a> {
@@ -230,6 +231,24 @@ impl<'a> Context<'a> {
     pub fn set_user_id(&mut self, id: Cow<'a, str>) {
         self.user_id = Some(id);
         self.user_id_hash = OnceCell::new();
+    }
+
+    /// Takes `user.id` out: nobody vouches for it.
+    pub fn forget_user_id(&mut self) {
+        self.user_id = None;
+        self.user_id_hash = OnceCell::new();
+    }
+
+    /// Lets no unit count but `user.id`, the one that can be signed.
+    pub fn trust_only_user_id(&mut self) {
+        self.only_user_id = true;
+    }
+
+    /// Whether the unit that `slot` names counts.
+    #[must_use]
+    #[inline]
+    pub fn trusts(&self, slot: Slot) -> bool {
+        !self.only_user_id || slot == Slot::USER_ID
     }
 
     /// The unit that `slot` names: a text of 1 to 256 bytes.

@@ -101,9 +101,16 @@ pub enum DecisionError {
     /// The stored flag cannot be compiled.
     #[error("this flag cannot be read")]
     Broken,
+    /// The flag, or a prerequisite, has a unit that nobody signed, where only signed ones count.
+    #[error("this flag has a unit other than user.id, and only a signed user.id counts here")]
+    UnitUnsigned,
 }
 
 impl DecisionError {
+    /// All errors, in the order of their places in tables.
+    pub const ALL: [Self; 4] =
+        [Self::UnitMissing, Self::AudienceUnavailable, Self::Broken, Self::UnitUnsigned];
+
     /// Stable code.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -111,6 +118,7 @@ impl DecisionError {
             Self::UnitMissing => "unit_missing",
             Self::AudienceUnavailable => "audience_unavailable",
             Self::Broken => "flag_unreadable",
+            Self::UnitUnsigned => "unit_signature_invalid",
         }
     }
 }

@@ -50,10 +50,10 @@ fn decide<M: Memberships, T: Trace>(
     if !flag.is_open() {
         return Ok(off(Reason::Disabled));
     }
-    if depth == 0 && !has_units(scene, flag, 0) {
+    if let Some(error) = refuse_unit(scene, flag, depth) {
         trace.open(Step::Unit(flag));
         trace.close(Outcome::Passed(false));
-        return Err(DecisionError::UnitMissing);
+        return Err(error);
     }
     for prerequisite in &compiled.prerequisites {
         let Some(required) = scene.snapshot.flag(prerequisite.flag) else {
@@ -86,6 +86,15 @@ fn decide<M: Memberships, T: Trace>(
         }
     }
     apply_rules(scene, flag, unit, trace)
+}
+
+/// Why this flag cannot be decided for the context's units.
+#[inline]
+fn refuse_unit<M>(scene: &Scene<'_, '_, M>, flag: &CompiledFlag, depth: usize) -> Option<DecisionError> {
+    if !scene.context.trusts(flag.compiled.unit) {
+        return Some(DecisionError::UnitUnsigned);
+    }
+    (depth == 0 && !has_units(scene, flag, 0)).then_some(DecisionError::UnitMissing)
 }
 
 /// Whether the context has the unit of this flag and of its prerequisites, as far as they hash it.

@@ -6,13 +6,14 @@ use actix_web::web::Data;
 
 use super::access::Access;
 use super::body::JsonBody;
-use super::ofrep::{BODY_BYTES_MAX, refuse_context};
+use super::ofrep::{BODY_BYTES_MAX, refuse_context, refuse_signature};
 use super::problem::Problem;
 use super::service::Service;
 use super::write::{json, push_list, push_number, push_optional, push_text};
 use crate::access::role::Decide;
 use crate::decide;
 use crate::decide::badges::badges;
+use crate::decide::signed::vouch;
 use crate::engine::context::{Context, parse_badges, parse_decision};
 use crate::engine::decision::{Arm, Decision, Eligibility};
 
@@ -24,7 +25,9 @@ pub async fn decide(
 ) -> Result<HttpResponse, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let snapshot = &published.snapshot;
-    let parsed = parse_decision(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let mut parsed =
+        parse_decision(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
     let placement = parsed.placement.as_deref().unwrap_or_default();
     let day = service.clock.today();
     let mut out = Vec::with_capacity(1_024);
@@ -57,8 +60,9 @@ pub async fn eligibility(
     body: JsonBody<BADGES_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
-    let parsed =
+    let mut parsed =
         parse_badges(&body.0, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
     let badges = badges(&published.snapshot, parsed).map_err(|error| refuse_context(&error))?;
     let mut out = Vec::with_capacity(64 + badges.goods.len() * 48);
     out.extend_from_slice(b"{\"snapshot\":");

@@ -2,6 +2,7 @@
 
 mod audiences;
 mod audit;
+mod environments;
 mod flags;
 mod keys;
 
@@ -24,7 +25,28 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     const AUDIENCES: &str = "/v1/environments/{environment}/audiences";
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
     config
-        .service(resource("/v1/environments").route(get(keys::environments)).allow(&["GET"]))
+        .service(
+            resource("/v1/environments")
+                .route(get(environments::list))
+                .route(post(environments::create))
+                .allow(&["GET", "POST"]),
+        )
+        .service(
+            resource("/v1/environments/{environment}")
+                .route(get(environments::read))
+                .route(patch(environments::change))
+                .allow(&["GET", "PATCH"]),
+        )
+        .service(
+            resource("/v1/environments/{environment}/unit-secrets")
+                .route(post(environments::create_secret))
+                .allow(&["POST"]),
+        )
+        .service(
+            resource("/v1/environments/{environment}/unit-secrets/{id}")
+                .route(super::delete(environments::delete_secret))
+                .allow(&["DELETE"]),
+        )
         .service(
             resource("/v1/keys").route(get(keys::list)).route(post(keys::create)).allow(&["GET", "POST"]),
         )
@@ -87,6 +109,9 @@ impl From<ManageError> for Problem {
             ManageError::AudienceTooLarge(_) => Code::AudienceTooLarge,
             ManageError::Quota(_) => Code::QuotaReached,
             ManageError::KeyInvalid(_) => Code::KeyInvalid,
+            ManageError::UnitSecretLimit => Code::UnitSecretLimit,
+            ManageError::EnvironmentInvalid(_) => Code::EnvironmentInvalid,
+            ManageError::EnvironmentExists(_) => Code::EnvironmentExists,
             ManageError::Forbidden(_) => Code::Forbidden,
         };
         Self::new(code, error.to_string())

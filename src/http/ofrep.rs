@@ -12,8 +12,9 @@ use super::write::{json, push_number, push_optional, push_text};
 use crate::access::Actor;
 use crate::access::role::Decide;
 use crate::decide;
+use crate::decide::signed::{SignatureInvalid, vouch};
 use crate::engine::compile::CompiledFlag;
-use crate::engine::context::{Context, ContextError, parse_ofrep};
+use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
 use crate::live::Published;
 
@@ -52,6 +53,19 @@ pub(super) fn refuse_context(error: &ContextError) -> Problem {
     }
 }
 
+/// The problem of a context whose unit nobody vouches for.
+pub(super) fn refuse_signature(error: SignatureInvalid) -> Problem {
+    Problem::new(Code::UnitSignatureInvalid, error.to_string())
+}
+
+/// The context of a body, of which only what the caller can vouch for is left.
+fn read<'b>(body: &'b [u8], actor: &Actor, published: &Published) -> Result<Parsed<'b>, Problem> {
+    let mut parsed =
+        parse_ofrep(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    vouch(published, actor.role, &mut parsed).map_err(refuse_signature)?;
+    Ok(parsed)
+}
+
 fn single(
     key: &str,
     actor: &Actor,
@@ -63,8 +77,7 @@ fn single(
         Problem::new(Code::FlagNotFound, "there is no such flag in this environment")
             .of_flag(super::shown(key))
     })?;
-    let parsed =
-        parse_ofrep(body, published.snapshot.attributes()).map_err(|e| refuse_context(&e).of_flag(key))?;
+    let parsed = read(body, actor, published).map_err(|problem| problem.of_flag(key))?;
     let decision = decide::one(published, flag, &parsed.context);
     if let Err(error) = decision.result {
         return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
@@ -84,15 +97,14 @@ fn bulk(
     let day = service.clock.today();
     let tag = entity_tag(body, &access.actor, published, day);
     // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
-    let answerable = || parse_ofrep(body, published.snapshot.attributes()).is_ok();
+    let answerable = || read(body, &access.actor, published).is_ok();
     if fresh(req, published) && (matches(req, &tag, false) || matches(req, &tag, true) && answerable()) {
         return Ok(HttpResponse::NotModified()
             .insert_header((header::ETAG, tag))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
-    let parsed =
-        parse_ofrep(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let parsed = read(body, &access.actor, published)?;
     let answer = Answer { published, service, actor: &access.actor, context: &parsed.context };
     let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");

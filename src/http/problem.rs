@@ -81,6 +81,8 @@ codes! {
     UnitInvalid "unit_invalid" BAD_REQUEST "INVALID_CONTEXT";
     /// The context has no unit for this flag.
     UnitMissing "unit_missing" BAD_REQUEST "TARGETING_KEY_MISSING";
+    /// The signature is not that of the unit; or the flag's unit is one that nobody can sign.
+    UnitSignatureInvalid "unit_signature_invalid" BAD_REQUEST "INVALID_CONTEXT";
     /// An id is no text of 1 to 256 bytes.
     IdInvalid "id_invalid" BAD_REQUEST "INVALID_CONTEXT";
     /// A number is outside its range.
@@ -107,6 +109,12 @@ codes! {
     FlagInUse "flag_in_use" CONFLICT "GENERAL";
     /// The state does not allow this.
     StateConflict "state_conflict" CONFLICT "GENERAL";
+    /// Two unit secrets are there already.
+    UnitSecretLimit "unit_secret_limit" CONFLICT "GENERAL";
+    /// An environment's name cannot be taken.
+    EnvironmentInvalid "environment_invalid" UNPROCESSABLE_ENTITY "GENERAL";
+    /// The environment exists already.
+    EnvironmentExists "environment_exists" CONFLICT "GENERAL";
     /// The upload has a bad line, or the audience another kind.
     AudienceInvalid "audience_invalid" UNPROCESSABLE_ENTITY "GENERAL";
     /// The upload has more ids than allowed.

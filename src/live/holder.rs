@@ -1,5 +1,6 @@
 //! Holds each environment's snapshot behind one pointer: readers take it and never wait.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -7,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::error::LiveError;
 use super::load::{self, AudienceKeys};
 use super::meters::FlagMeters;
+use super::signing::{EnvironmentSettings, Signing};
 use crate::clock::SharedClock;
 use crate::engine::decision::Decision;
 use crate::engine::key::EnvironmentKey;
@@ -22,6 +24,8 @@ pub struct Published {
     pub snapshot: Snapshot,
     /// How many flags this instance has shut by itself at their end: part of what answers depend on.
     pub expired: i64,
+    /// What clients' units must be.
+    pub signing: Arc<Signing>,
     meters: Vec<Arc<FlagMeters>>,
 }
 
@@ -42,8 +46,6 @@ pub struct Environment {
     pub key: EnvironmentKey,
     /// Its number, for tokens and tables.
     pub number: i64,
-    /// Its name, for people.
-    pub name: String,
     current: ArcSwapOption<Published>,
     /// One at a time makes the next snapshot, in the order of numbers.
     applying: tokio::sync::Mutex<()>,
@@ -69,6 +71,10 @@ struct Table {
 /// The live state of all environments.
 pub struct Live {
     table: ArcSwap<Table>,
+    /// Taken while an environment is added: two of one number would decide apart.
+    adding: Mutex<()>,
+    /// Once ready it stays so: an environment made later, and not loaded yet, holds up nothing but itself.
+    ready: AtomicBool,
     store: Store,
     metrics: Metrics,
     clock: SharedClock,
@@ -88,7 +94,8 @@ impl Live {
     /// [`LiveError`] if the database's secret for audiences cannot be read.
     pub async fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Result<Self, LiveError> {
         let audience_keys = AudienceKeys::load(&store).await?;
-        Ok(Self { table: ArcSwap::default(), store, metrics, clock, audience_keys })
+        let (table, adding, ready) = (ArcSwap::default(), Mutex::default(), AtomicBool::default());
+        Ok(Self { table, adding, ready, store, metrics, clock, audience_keys })
     }
 
     /// The environment named `key`.
@@ -117,12 +124,10 @@ impl Live {
         &self.audience_keys
     }
 
-    /// Whether every known environment serves a snapshot.
+    /// Whether every environment that the start found serves a snapshot.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let table = self.table.load();
-        !table.by_number.is_empty()
-            && table.by_number.values().all(|environment| environment.current.load().is_some())
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Loads environments that are new, and the changes of those that are behind the database. One that fails
@@ -144,17 +149,23 @@ impl Live {
             };
             outcome = caught_up.and(outcome);
         }
+        if outcome.is_ok() && !self.table.load().by_number.is_empty() {
+            self.ready.store(true, Ordering::Relaxed);
+        }
         outcome
     }
 
     fn add(&self, row: &EnvironmentRow) -> Result<Arc<Environment>, LiveError> {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.by_number(row.number) {
+            return Ok(known);
+        }
         let unreadable = |_| {
             LiveError::Unreadable(format!("environment {} has the unreadable key {:?}", row.number, row.key))
         };
         let environment = Arc::new(Environment {
             key: EnvironmentKey::parse(&row.key).map_err(unreadable)?,
             number: row.number,
-            name: row.name.clone(),
             current: ArcSwapOption::empty(),
             applying: tokio::sync::Mutex::default(),
             swapping: Mutex::default(),
@@ -176,7 +187,7 @@ impl Live {
         let Some(current) = environment.published() else {
             let hasher = self.audience_keys.newest()?;
             let empty = Snapshot::empty(environment.key.clone(), environment.number, hasher);
-            return self.reload(environment, &empty).await;
+            return self.reload(environment, &empty, None).await;
         };
         let changed = match self.store.read_changes(environment.number, current.snapshot.number()).await {
             Ok(Some(changed)) => changed,
@@ -184,14 +195,15 @@ impl Live {
             // One line that cannot be read must not freeze the whole environment.
             Err(StoreError::Corrupt { what }) => {
                 tracing::error!(environment = %environment.key, %what, "changes cannot be read; everything is loaded again");
-                return self.reload(environment, &current.snapshot).await;
+                return self.reload(environment, &current.snapshot, Some(&current)).await;
             }
             Err(error) => return Err(error.into()),
         };
         let snapshot = self
             .compile(&current.snapshot, changed.environment.snapshot, changed.audiences, changed.flags)
             .await?;
-        let published = self.publish(environment, |_| Some(snapshot));
+        let signing = signing_of(&changed.environment, Some(&current));
+        let published = self.publish(environment, |_| Some((snapshot, signing)));
         if let Some(at) = changed.changes.last().map(|change| change.at) {
             let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
             let seconds = std::time::Duration::from_millis(ms).as_secs_f64();
@@ -201,11 +213,17 @@ impl Live {
     }
 
     /// Loads everything of `environment` over `base`.
-    async fn reload(&self, environment: &Environment, base: &Snapshot) -> Result<Arc<Published>, LiveError> {
+    async fn reload(
+        &self,
+        environment: &Environment,
+        base: &Snapshot,
+        current: Option<&Published>,
+    ) -> Result<Arc<Published>, LiveError> {
         let loaded = self.store.read_snapshot(environment.number).await?;
         let snapshot =
             self.compile(base, loaded.environment.snapshot, loaded.audiences, loaded.flags).await?;
-        let published = self.publish(environment, |_| Some(snapshot));
+        let signing = signing_of(&loaded.environment, current);
+        let published = self.publish(environment, |_| Some((snapshot, signing)));
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
     }
 
@@ -230,8 +248,9 @@ impl Live {
         for environment in self.environments() {
             let due =
                 environment.published().is_some_and(|published| published.snapshot.expire(now_ms).is_some());
-            let shut =
-                |current: Option<&Published>| current.and_then(|current| current.snapshot.expire(now_ms));
+            let shut = |current: Option<&Published>| {
+                current.and_then(|current| Some((current.snapshot.expire(now_ms)?, current.signing.clone())))
+            };
             if due && self.publish(&environment, shut).is_some() {
                 tracing::info!(environment = %environment.key, "flags were shut at their end");
             }
@@ -242,13 +261,13 @@ impl Live {
     fn publish(
         &self,
         environment: &Environment,
-        make: impl FnOnce(Option<&Published>) -> Option<Snapshot>,
+        make: impl FnOnce(Option<&Published>) -> Option<(Snapshot, Arc<Signing>)>,
     ) -> Option<Arc<Published>> {
         // Held for the swap alone: a panic inside leaves the old snapshot whole.
         let _swapping = environment.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let old = environment.published();
         let old = old.as_deref();
-        let made = make(old)?;
+        let (made, signing) = make(old)?;
         let snapshot = made.expire(self.clock.now_ms()).unwrap_or(made);
         let key = environment.key.as_str();
         let meters = snapshot.flags().iter().enumerate().map(|(at, flag)| {
@@ -272,9 +291,20 @@ impl Live {
         let seconds =
             std::time::Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
-        let published =
-            Arc::new(Published { snapshot, expired: i64::try_from(expired).unwrap_or(i64::MAX), meters });
+        let expired = i64::try_from(expired).unwrap_or(i64::MAX);
+        let published = Arc::new(Published { snapshot, expired, signing, meters });
         environment.current.store(Some(published.clone()));
         Some(published)
+    }
+}
+
+/// What `row` demands of clients' units; what `current` does where that cannot be read.
+fn signing_of(row: &EnvironmentRow, current: Option<&Published>) -> Arc<Signing> {
+    match EnvironmentSettings::parse(&row.settings) {
+        Ok(settings) => Arc::new(Signing::of(&settings)),
+        Err(why) => {
+            tracing::error!(environment = %row.key, %why, "an environment's settings cannot be read; the last good ones hold, or else no client's unit counts");
+            current.map_or_else(|| Arc::new(Signing::closed()), |current| current.signing.clone())
+        }
     }
 }

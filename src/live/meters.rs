@@ -16,7 +16,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct FlagMeters {
     /// By variant, then reason; `None` where a flag cannot serve that.
     served: Box<[[Option<IntCounter>; Reason::ALL.len()]]>,
-    errors: Option<[IntCounter; 3]>,
+    errors: Option<[IntCounter; DecisionError::ALL.len()]>,
 }
 
 impl FlagMeters {
@@ -54,7 +54,7 @@ impl FlagMeters {
                 })
             })
         };
-        let errors = [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken]
+        let errors = DecisionError::ALL
             .map(|error| metrics.decision_errors.with_label_values(&[environment, key, error.code()]));
         Self {
             served: flag.variants().iter().map(|variant| reasons(&variant.key)).collect(),
@@ -212,7 +212,7 @@ fn forget_flag(metrics: &Metrics, environment: &str, key: &str) {
     if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
         forget_values(metrics, environment, key);
     }
-    for error in [DecisionError::UnitMissing, DecisionError::AudienceUnavailable, DecisionError::Broken] {
+    for error in DecisionError::ALL {
         drop(metrics.decision_errors.remove_label_values(&[environment, key, error.code()]));
     }
 }

@@ -99,7 +99,7 @@ impl Store {
     }
 }
 
-async fn environment_row(lent: &mut Lent, number: i64) -> Result<EnvironmentRow, StoreError> {
+pub(super) async fn environment_row(lent: &mut Lent, number: i64) -> Result<EnvironmentRow, StoreError> {
     both!(lent, "environment", c => sqlx::query_as::<_, EnvironmentRow>(
         "SELECT number, key, name, settings, snapshot, created_at FROM environments WHERE number = $1")
         .bind(number).fetch_optional(c))?

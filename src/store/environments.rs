@@ -17,8 +17,8 @@ pub struct Identity {
     pub created_at: i64,
 }
 
-/// A stored environment.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+/// A stored environment. Not to be logged whole: its settings hold secrets.
+#[derive(Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct EnvironmentRow {
     /// Its number, for ever.
     pub number: i64,
@@ -32,6 +32,12 @@ pub struct EnvironmentRow {
     pub snapshot: i64,
     /// When it was made.
     pub created_at: i64,
+}
+
+impl std::fmt::Debug for EnvironmentRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EnvironmentRow({} {} at {})", self.number, self.key, self.snapshot)
+    }
 }
 
 /// An environment to be made.

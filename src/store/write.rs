@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::changes::environment_row;
 use super::error::StoreError;
 use super::lent::{Lent, both, run};
-use super::{Identity, NewEnvironment, NewSecret, Store};
+use super::{EnvironmentRow, Identity, NewEnvironment, NewSecret, Store};
 
 /// A write transaction. Its methods act on the environment locked last; dropping it undoes everything.
 pub struct WriteTx {
@@ -129,6 +130,24 @@ impl WriteTx {
         .ok_or(StoreError::Exists)?;
         self.lock_environment(number).await?;
         Ok(number)
+    }
+
+    /// How many environments there are.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn environments_count(&mut self) -> Result<i64, StoreError> {
+        both!(&mut self.lent, "count environments",
+            c => sqlx::query_scalar::<_, i64>("SELECT count(*) FROM environments").fetch_one(c))
+    }
+
+    /// The environment, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn environment_row(&mut self) -> Result<EnvironmentRow, StoreError> {
+        let environment = self.locked()?;
+        environment_row(&mut self.lent, environment).await
     }
 
     /// Replaces name and settings of the environment.

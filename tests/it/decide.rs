@@ -1,6 +1,6 @@
 //! Decisions over HTTP: who sees which entry, what an answer says, and what its token proves.
 
-mod ofrep;
+pub(crate) mod ofrep;
 
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
-//! Keys and environments over HTTP.
+//! Keys over HTTP.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::page_json;
 use crate::access::role::Administer;
@@ -16,21 +16,6 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, caller};
 use crate::http::service::Service;
 use crate::manage::keys::KeyWish;
-
-/// `GET /v1/environments`: those that the key may see.
-pub(super) async fn environments(
-    access: GlobalAccess<Administer>,
-    req: HttpRequest,
-    service: Data<Service>,
-) -> Result<HttpResponse, Problem> {
-    Query::read(&req, &[])?;
-    let rows = service.manage.environments().await?;
-    let visible = rows.iter().filter(|row| access.actor.environment.is_none_or(|own| own == row.number));
-    let items: Vec<Value> = visible
-        .map(|row| json!({"key": row.key, "name": row.name, "snapshot": row.snapshot, "created_at": rfc3339(row.created_at)}))
-        .collect();
-    Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": null})))
-}
 
 /// `GET /v1/keys`
 pub(super) async fn list(

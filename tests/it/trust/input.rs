@@ -179,6 +179,10 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("POST", "/healthz", "GET"),
         ("GET", "/ofrep/v1/evaluate/flags", "POST"),
         ("PUT", "/v1/keys", "GET, POST"),
+        ("DELETE", "/v1/environments", "GET, POST"),
+        ("DELETE", "/v1/environments/production", "GET, PATCH"),
+        ("GET", "/v1/environments/production/unit-secrets", "POST"),
+        ("GET", "/v1/environments/production/unit-secrets/x", "DELETE"),
         ("DELETE", "/v1/environments/production/flags/x", "GET, PUT, PATCH"),
         ("GET", "/v1/environments/production/flags/x/kill", "POST"),
     ];
