@@ -13,6 +13,7 @@ pub mod problem;
 pub mod request;
 pub mod server;
 pub mod service;
+pub mod stream;
 pub mod write;
 
 use actix_web::http::{Method, header};
@@ -32,6 +33,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/v1/events").route(post(events::append)).allow(&["POST"]))
         .service(resource("/v1/goods/eligibility").route(post(decisions::eligibility)).allow(&["POST"]))
         .service(resource("/v1/tokens/verify").route(post(events::verify)).allow(&["POST"]))
+        .service(resource("/v1/stream").route(get(stream::changes)).allow(&["GET"]))
+        .service(resource("/ofrep/v1/sse").route(get(stream::ofrep)).allow(&["GET"]))
         .service(resource("/healthz").route(get(ops::healthz)).allow(&["GET"]))
         .service(resource("/readyz").route(get(ops::readyz)).allow(&["GET"]))
         .service(resource("/metrics").route(get(ops::metrics)).allow(&["GET"]))

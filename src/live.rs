@@ -1,6 +1,7 @@
 //! The state that decides: one compiled snapshot an environment, swapped as a whole.
 
 pub mod error;
+pub mod feed;
 pub mod holder;
 pub mod load;
 pub mod meters;

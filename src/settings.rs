@@ -55,6 +55,16 @@ pub struct Settings {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub connections_max: usize,
 
+    /// Most streams of changes open at a time, beside `connections_max`; 0 offers none
+    #[arg(long, value_name = "STREAMS", default_value = "10000", help_heading = SERVICE,
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
+    pub streams_max: usize,
+
+    /// Most streams of changes that one key has open at a time
+    #[arg(long, value_name = "STREAMS", default_value = "5000", help_heading = SERVICE,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    pub streams_per_key_max: usize,
+
     /// Most seconds that a stop waits for requests under way (0 to 15)
     #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = SERVICE,
           value_parser = RangedU64ValueParser::<u64>::new().range(0..=SHUTDOWN_SECONDS_MAX))]

@@ -1,4 +1,5 @@
-//! Sealed tokens: what huidu decided, handed to a browser that can neither read nor forge it.
+//! Sealed tokens: what huidu decided, and who may listen to a stream, handed to a browser that can neither read nor
+//! forge it.
 //!
 //! Deterministic authenticated encryption (AES-GCM-SIV, RFC 8452): the nonce is made of purpose, day and
 //! environment, so the same statement gives the same token all day, and clients see no change where there
@@ -7,6 +8,7 @@
 //! ```text
 //! format u8 | key u16 | purpose u8 | day u16 | environment u32 | sealed(body) | tag 16     (big-endian, base64url)
 //! body: flag | stage | rule | arm u8 | variant | unit attribute | unit | bucket + 1 | names and values captured
+//! body of a stream's token: half of the day u8 | key id
 //! ```
 //! Texts are length-prefixed, numbers are LEB128. An empty unit attribute is `user.id`.
 
@@ -26,6 +28,10 @@ use crate::engine::decision::Arm;
 
 /// Days that a token is accepted: clients keep answers for up to 30.
 pub const TOKEN_DAYS_MAX: i64 = 31;
+/// Milliseconds of the epoch that a stream's token is made for: all day's polls must not see a new one each time.
+pub const STREAM_EPOCH_MS: i64 = 12 * 3_600_000;
+/// Epochs that a stream's token is accepted in: its own and the next.
+pub const STREAM_EPOCHS_MAX: i64 = 2;
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4_096;
 const FORMAT: u8 = 1;
@@ -39,6 +45,8 @@ const USER_ID: &str = "user.id";
 pub enum Purpose {
     /// A statement about a decision.
     Exposure = 1,
+    /// Leave to listen to an environment's changes.
+    Stream = 2,
 }
 
 /// Why a token is refused.
@@ -94,6 +102,23 @@ pub struct Exposure<'t> {
     pub captured: SmallVec<[(Cow<'t, str>, Cow<'t, str>); 4]>,
 }
 
+/// Leave to listen to an environment's changes, for whoever cannot send a key in a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPass<'t> {
+    /// Number of the environment.
+    pub environment: i64,
+    /// Id of the key that it stands for: it ends with it.
+    pub key: Cow<'t, str>,
+    /// Half days since 1970, UTC: see [`stream_epoch`].
+    pub epoch: i64,
+}
+
+/// The epoch of `now_ms`, milliseconds since 1970.
+#[must_use]
+pub fn stream_epoch(now_ms: i64) -> i64 {
+    now_ms.div_euclid(STREAM_EPOCH_MS)
+}
+
 struct NumberedKey {
     number: u16,
     cipher: Aes256GcmSiv,
@@ -123,18 +148,40 @@ impl TokenKeys {
     /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
+        let body = |bytes: &mut Bytes| write_body(exposure, bytes);
+        self.seal_body(Purpose::Exposure, exposure.day, exposure.environment, body, out)
+    }
+
+    /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
+    #[must_use]
+    pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
+        let body = |bytes: &mut Bytes| {
+            bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
+            write_text(&pass.key, bytes);
+        };
+        self.seal_body(Purpose::Stream, pass.epoch.div_euclid(2), pass.environment, body, out)
+    }
+
+    fn seal_body(
+        &self,
+        purpose: Purpose,
+        day: i64,
+        environment: i64,
+        write: impl FnOnce(&mut Bytes),
+        out: &mut Vec<u8>,
+    ) -> bool {
         let (Some(key), Ok(day), Ok(environment)) =
-            (self.0.first(), u16::try_from(exposure.day), u32::try_from(exposure.environment))
+            (self.0.first(), u16::try_from(day), u32::try_from(environment))
         else {
             return false;
         };
-        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        let mut bytes = Bytes::new();
         bytes.push(FORMAT);
         bytes.extend_from_slice(&key.number.to_be_bytes());
-        bytes.push(Purpose::Exposure as u8);
+        bytes.push(purpose as u8);
         bytes.extend_from_slice(&day.to_be_bytes());
         bytes.extend_from_slice(&environment.to_be_bytes());
-        write_body(exposure, &mut bytes);
+        write(&mut bytes);
         let (head, body) = bytes.split_at_mut(HEAD);
         let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)) else {
             return false;
@@ -152,33 +199,9 @@ impl TokenKeys {
     /// # Errors
     /// [`TokenError`]: nothing of the token may be believed.
     pub fn open(&self, token: &str, environment: i64, today: i64) -> Result<Exposure<'static>, TokenError> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::Invalid);
-        }
-        let mut bytes: SmallVec<[u8; 256]> = SmallVec::from_elem(0, token.len() / 4 * 3 + 3);
-        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).map_err(|_error| TokenError::Invalid)?;
-        bytes.truncate(length);
-        if bytes.len() < HEAD + TAG {
-            return Err(TokenError::Invalid);
-        }
-        let sealed = bytes.len() - TAG;
-        let (front, tag) = bytes.split_at_mut(sealed);
-        let (head, body) = front.split_at_mut(HEAD);
-        let &[format, key_a, key_b, purpose, day_a, day_b, ref env @ ..] = &*head else {
-            return Err(TokenError::Invalid);
-        };
-        let number = u16::from_be_bytes([key_a, key_b]);
-        let key = self.0.iter().find(|key| key.number == number);
-        let (true, Some(key)) = (format == FORMAT && purpose == Purpose::Exposure as u8, key) else {
-            return Err(TokenError::Invalid);
-        };
-        let tag = Tag::try_from(&*tag).map_err(|_error| TokenError::Invalid)?;
-        let day = i64::from(u16::from_be_bytes([day_a, day_b]));
-        let of = env.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-        key.cipher
-            .decrypt_inout_detached(&nonce(head), head, InOutBuf::from(&mut *body), &tag)
-            .map_err(|_error| TokenError::Invalid)?;
-        if i64::from(of) != environment {
+        let mut bytes = Bytes::new();
+        let Opened { environment: of, day, body } = self.open_body(token, Purpose::Exposure, &mut bytes)?;
+        if of != environment {
             return Err(TokenError::Foreign);
         }
         if today - day > TOKEN_DAYS_MAX {
@@ -190,6 +213,71 @@ impl TokenKeys {
         }
         read_body(body, environment, day).ok_or(TokenError::Invalid)
     }
+
+    /// Opens a stream's token in `epoch`. Its environment is told by the token, which nobody else can make.
+    ///
+    /// # Errors
+    /// [`TokenError`]: nothing of the token may be believed.
+    pub fn open_stream(&self, token: &str, epoch: i64) -> Result<StreamPass<'static>, TokenError> {
+        let mut bytes = Bytes::new();
+        let Opened { environment, day, body } = self.open_body(token, Purpose::Stream, &mut bytes)?;
+        let mut body = Body(body);
+        let pass = (body.byte(), body.text());
+        let (Some(half @ 0..=1), Some(key), true) = (pass.0, pass.1, body.0.is_empty()) else {
+            return Err(TokenError::Invalid);
+        };
+        let of = day * 2 + i64::from(half);
+        if epoch - of >= STREAM_EPOCHS_MAX {
+            return Err(TokenError::Expired);
+        }
+        if of > epoch + 1 {
+            return Err(TokenError::Invalid);
+        }
+        Ok(StreamPass { environment, key, epoch: of })
+    }
+
+    /// Decodes into `bytes` and opens what is there, if it was sealed for `purpose`.
+    fn open_body<'b>(
+        &self,
+        token: &str,
+        purpose: Purpose,
+        bytes: &'b mut Bytes,
+    ) -> Result<Opened<'b>, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        bytes.resize(token.len() / 4 * 3 + 3, 0);
+        let length = URL_SAFE_NO_PAD.decode_slice(token, bytes).map_err(|_error| TokenError::Invalid)?;
+        bytes.truncate(length);
+        if bytes.len() < HEAD + TAG {
+            return Err(TokenError::Invalid);
+        }
+        let sealed = bytes.len() - TAG;
+        let (front, tag) = bytes.split_at_mut(sealed);
+        let (head, body) = front.split_at_mut(HEAD);
+        let &[format, key_a, key_b, of, day_a, day_b, ref env @ ..] = &*head else {
+            return Err(TokenError::Invalid);
+        };
+        let number = u16::from_be_bytes([key_a, key_b]);
+        let key = self.0.iter().find(|key| key.number == number);
+        let (true, Some(key)) = (format == FORMAT && of == purpose as u8, key) else {
+            return Err(TokenError::Invalid);
+        };
+        let tag = Tag::try_from(&*tag).map_err(|_error| TokenError::Invalid)?;
+        let day = i64::from(u16::from_be_bytes([day_a, day_b]));
+        let environment = i64::from(env.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes)));
+        key.cipher
+            .decrypt_inout_detached(&nonce(head), head, InOutBuf::from(&mut *body), &tag)
+            .map_err(|_error| TokenError::Invalid)?;
+        Ok(Opened { environment, day, body })
+    }
+}
+
+/// What stood in a token that is ours.
+struct Opened<'b> {
+    environment: i64,
+    day: i64,
+    body: &'b [u8],
 }
 
 /// Unique enough: AES-GCM-SIV keeps its promises when a nonce returns, and only equal statements look equal.
@@ -379,7 +467,89 @@ mod tests {
         assert_ne!(seal(&rotated, &exposure()), token);
     }
 
+    fn pass() -> StreamPass<'static> {
+        StreamPass { environment: 2, key: "01a20e91-7c".into(), epoch: 2 * TODAY + 1 }
+    }
+
+    fn seal_stream(keys: &TokenKeys, pass: &StreamPass<'_>) -> String {
+        let mut out = Vec::new();
+        assert!(keys.seal_stream(pass, &mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_pass_says_what_was_sealed_and_is_the_same_for_its_epoch() {
+        let token = seal_stream(&keys(), &pass());
+        assert_eq!(token, seal_stream(&keys(), &pass()));
+        assert_eq!(keys().open_stream(&token, pass().epoch), Ok(pass()));
+        let next = StreamPass { epoch: pass().epoch + 1, ..pass() };
+        let other = StreamPass { key: "01a20e91-7d".into(), ..pass() };
+        let foreign = StreamPass { environment: 1, ..pass() };
+        for differing in [next, other, foreign] {
+            assert_ne!(seal_stream(&keys(), &differing), token, "{differing:?}");
+        }
+        assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "it stands in a URL");
+    }
+
+    #[test]
+    fn a_pass_is_accepted_until_two_epochs_have_passed() {
+        let token = seal_stream(&keys(), &pass());
+        for (epochs, expected) in [
+            (-2, Some(TokenError::Invalid)),
+            (-1, None),
+            (0, None),
+            (1, None),
+            (2, Some(TokenError::Expired)),
+            (400, Some(TokenError::Expired)),
+        ] {
+            let opened = keys().open_stream(&token, pass().epoch + epochs);
+            assert_eq!(opened.err(), expected, "after {epochs} epochs");
+        }
+        assert_eq!((stream_epoch(STREAM_EPOCH_MS - 1), stream_epoch(STREAM_EPOCH_MS)), (0, 1));
+    }
+
+    #[test]
+    fn every_flipped_bit_cut_and_old_secret_of_a_pass_is_refused() {
+        let token = seal_stream(&keys(), &pass());
+        let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        let open = |keys: &TokenKeys, token: &str| keys.open_stream(token, pass().epoch);
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let changed = URL_SAFE_NO_PAD.encode(changed);
+            assert_eq!(open(&keys(), &changed), Err(TokenError::Invalid), "bit {bit}");
+        }
+        for length in 0..token.len() {
+            assert_eq!(open(&keys(), token.get(..length).unwrap()), Err(TokenError::Invalid));
+        }
+        assert_eq!(open(&TokenKeys::new([(1, [4; 32])]), &token), Err(TokenError::Invalid));
+        assert_eq!(open(&TokenKeys::new([(2, [3; 32])]), &token), Err(TokenError::Invalid));
+        assert_eq!(open(&TokenKeys::new([(2, [4; 32]), (1, [3; 32])]), &token), Ok(pass()), "rotated");
+    }
+
+    #[test]
+    fn neither_kind_passes_for_the_other() {
+        let (statement, leave) = (seal(&keys(), &exposure()), seal_stream(&keys(), &pass()));
+        assert_eq!(keys().open_stream(&statement, 2 * TODAY), Err(TokenError::Invalid));
+        assert_eq!(keys().open(&leave, 2, TODAY), Err(TokenError::Invalid));
+        // Not even with the other's purpose written over it: that byte is authenticated.
+        let disguised = |token: &str, purpose: Purpose| {
+            let mut bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+            bytes[3] = purpose as u8;
+            URL_SAFE_NO_PAD.encode(bytes)
+        };
+        let statement = disguised(&statement, Purpose::Stream);
+        assert_eq!(keys().open_stream(&statement, 2 * TODAY), Err(TokenError::Invalid));
+        assert_eq!(keys().open(&disguised(&leave, Purpose::Exposure), 2, TODAY), Err(TokenError::Invalid));
+    }
+
     proptest! {
+        #[test]
+        fn any_pass_survives(key in "\\PC{0,60}", environment in 0..i64::from(u32::MAX), epoch in 0..131_072_i64) {
+            let pass = StreamPass { environment, key: key.into(), epoch };
+            prop_assert_eq!(keys().open_stream(&seal_stream(&keys(), &pass), epoch), Ok(pass));
+        }
+
         #[test]
         fn any_text_is_refused_without_panic(text in "\\PC{0,300}") {
             prop_assert_eq!(keys().open(&text, 1, TODAY), Err(TokenError::Invalid));

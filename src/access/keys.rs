@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use crate::access::Role;
 use crate::engine::map::Map;
@@ -70,6 +71,12 @@ impl Actor {
     pub fn audit_name(&self) -> String {
         format!("key:{} ({})", self.id, self.name)
     }
+
+    /// Whether it is refused at `now_ms`, milliseconds since 1970.
+    #[must_use]
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now_ms)
+    }
 }
 
 struct Held {
@@ -82,50 +89,65 @@ struct Held {
 /// How exact the time of a key's last use is: noting each use would have all workers write one cache line.
 const USE_MS: i64 = 10_000;
 
-/// All keys that are not revoked, in memory.
 #[derive(Default)]
-pub struct KeyTable(ArcSwap<Map<[u8; 8], Vec<Held>>>);
+struct Table {
+    by_hash: Map<[u8; 8], Vec<Held>>,
+    by_id: Map<Box<str>, Arc<Actor>>,
+}
+
+/// All keys that are not revoked, in memory.
+pub struct KeyTable {
+    table: ArcSwap<Table>,
+    replaced: watch::Sender<()>,
+}
+
+impl Default for KeyTable {
+    fn default() -> Self {
+        Self { table: ArcSwap::default(), replaced: watch::Sender::new(()) }
+    }
+}
 
 impl std::fmt::Debug for KeyTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyTable({})", self.0.load().len())
+        write!(f, "KeyTable({})", self.table.load().by_id.len())
     }
 }
 
 impl KeyTable {
     /// Takes the place of what was held before. Rows that are revoked or cannot be read are left out.
     pub fn replace(&self, rows: Vec<KeyRow>) {
-        let old = self.0.load();
-        let mut table: Map<[u8; 8], Vec<Held>> = Map::default();
+        let old = self.table.load();
+        let mut table = Table::default();
         for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
             let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role))
             else {
                 tracing::error!(key = %row.id, "a stored key cannot be read; it is refused");
                 continue;
             };
-            let actor = Actor {
+            let actor = Arc::new(Actor {
                 id: row.id.into(),
                 name: row.name.into(),
                 role,
                 environment: row.environment,
                 expires_at: row.expires_at,
-            };
-            let noted = old.get(&prefix(&hash)).into_iter().flatten().find(|held| held.hash == hash);
+            });
+            let noted = old.by_hash.get(&prefix(&hash)).into_iter().flatten().find(|held| held.hash == hash);
             let noted = noted.map_or(i64::MIN, |held| held.used.load(Ordering::Relaxed));
             let used = AtomicI64::new(row.last_used_at.unwrap_or(i64::MIN).max(noted));
-            let held = Held { hash, actor: Arc::new(actor), used };
-            table.entry(prefix(&hash)).or_default().push(held);
+            table.by_id.insert(actor.id.clone(), actor.clone());
+            table.by_hash.entry(prefix(&hash)).or_default().push(Held { hash, actor, used });
         }
-        self.0.store(Arc::new(table));
+        self.table.store(Arc::new(table));
+        self.replaced.send_replace(());
     }
 
     /// The holder of `key` at `now_ms`; unknown, revoked and expired keys look the same.
     #[must_use]
     pub fn find(&self, key: &str, now_ms: i64) -> Option<Arc<Actor>> {
         let hash = KeyHash::of(key).0;
-        let table = self.0.load();
-        let held = table.get(&prefix(&hash))?.iter().find(|held| held.hash.ct_eq(&hash).into())?;
-        if held.actor.expires_at.is_some_and(|at| at <= now_ms) {
+        let table = self.table.load();
+        let held = table.by_hash.get(&prefix(&hash))?.iter().find(|held| held.hash.ct_eq(&hash).into())?;
+        if held.actor.is_expired(now_ms) {
             return None;
         }
         if now_ms.saturating_sub(held.used.load(Ordering::Relaxed)) >= USE_MS {
@@ -134,11 +156,23 @@ impl KeyTable {
         Some(held.actor.clone())
     }
 
+    /// The holder of the key whose id is `id` at `now_ms`: for what was proved before, and must end with its key.
+    #[must_use]
+    pub fn holder(&self, id: &str, now_ms: i64) -> Option<Arc<Actor>> {
+        self.table.load().by_id.get(id).filter(|actor| !actor.is_expired(now_ms)).cloned()
+    }
+
+    /// Tells whenever the keys are replaced.
+    #[must_use]
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
     /// The keys used since `since_ms`: id, and milliseconds since 1970 of the last use, to ten seconds.
     #[must_use]
     pub fn used_since(&self, since_ms: i64) -> Vec<(Box<str>, i64)> {
-        let table = self.0.load();
-        let held = table.values().flatten();
+        let table = self.table.load();
+        let held = table.by_hash.values().flatten();
         held.map(|held| (held.actor.id.clone(), held.used.load(Ordering::Relaxed)))
             .filter(|(_, used)| *used >= since_ms)
             .collect()
@@ -191,6 +225,23 @@ mod tests {
         table.replace(vec![row(&key, None, Some(5))]);
         assert!(table.find(&key.text, 9).is_none());
     }
+
+    #[test]
+    fn a_holder_is_known_by_the_id_as_long_as_the_key_is_good() {
+        let key = make_key(Role::Client, &SystemRandom).unwrap();
+        let table = KeyTable::default();
+        let mut replacements = table.replacements();
+        table.replace(vec![row(&key, Some(10), None)]);
+        assert!(replacements.has_changed().unwrap());
+        replacements.mark_unchanged();
+        assert_eq!(table.holder("k-1", 9), table.find(&key.text, 9));
+        assert!(table.holder("k-1", 9).is_some());
+        assert_eq!((table.holder("k-1", 10), table.holder("k-2", 9)), (None, None));
+        table.replace(vec![row(&key, None, Some(5))]);
+        assert_eq!(table.holder("k-1", 9), None);
+        assert!(replacements.has_changed().unwrap());
+    }
+
     #[test]
     fn the_last_use_is_noted_to_ten_seconds() {
         let key = make_key(Role::Client, &SystemRandom).unwrap();

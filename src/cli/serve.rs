@@ -20,6 +20,7 @@ use crate::events::writer;
 use crate::http::limits::Limits;
 use crate::http::server::{HttpMeters, listen};
 use crate::http::service::Service;
+use crate::http::stream::places::Places;
 use crate::jobs::Jobs;
 use crate::jobs::lease::Leases;
 use crate::live::Live;
@@ -61,6 +62,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let default_environment = settings.default_environment.to_string();
     let Assembled { service, writer, jobs } = assemble(settings, &store).await?;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
+    let streams = service.streams.clone();
     let sweeping = tokio::spawn(sweep_limits(service.clone()));
     let (addresses, server) = listen(listener, service, meters)?;
     let handle = server.handle();
@@ -80,6 +82,8 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     announce(&addresses, first_keys.as_ref());
     wait_for_signal().await?;
     tracing::info!("stopping: requests under way are finished, no new ones are taken");
+    // They would not end by themselves, and the server waits for what is open.
+    streams.end();
     handle.stop(true).await;
     running.await??;
     jobs.stop().await;
@@ -125,6 +129,7 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         currencies: settings.currencies.iter().map(ToString::to_string).collect(),
         unit_ids: unit_ids(&settings, store).await?,
         tokens: token_keys(store).await?,
+        streams: Places::new(settings.streams_max, settings.streams_per_key_max, &metrics),
         request_ids: RequestIds::new(&*random)?,
         clock,
         live,

@@ -23,7 +23,7 @@ pub(super) fn document(json: &Value) -> Document {
 }
 
 /// A boolean flag with a salt, and with `fields` over it.
-pub(super) fn flag_json(fields: &Value) -> Value {
+pub(crate) fn flag_json(fields: &Value) -> Value {
     let mut flag = json!({
         "key": "flag", "value_type": "boolean", "variants": {"on": true, "off": false},
         "off_variant": "off", "salt": "salt",
@@ -35,7 +35,7 @@ pub(super) fn flag_json(fields: &Value) -> Value {
 }
 
 /// As loading hands over a live flag.
-pub(super) fn stored(json: &Value) -> StoredFlag {
+pub(crate) fn stored(json: &Value) -> StoredFlag {
     StoredFlag {
         number: 1,
         version: 1,
@@ -54,7 +54,7 @@ pub(super) fn hasher() -> IdHasher {
 }
 
 /// An audience in memory; `None`: one that cannot be read.
-pub(super) fn audience(key: &str, kind: AudienceKind, ids: Option<&[&str]>) -> Audience {
+pub(crate) fn audience(key: &str, kind: AudienceKind, ids: Option<&[&str]>) -> Audience {
     let set = |ids: &[&str]| Arc::new(IdSet::new(ids.iter().map(|id| hasher().hash(id)).collect()));
     Audience {
         key: AudienceKey::parse(key).unwrap(),
@@ -65,7 +65,7 @@ pub(super) fn audience(key: &str, kind: AudienceKind, ids: Option<&[&str]>) -> A
     }
 }
 
-pub(super) fn snapshot(audiences: Vec<Audience>, flags: Vec<StoredFlag>) -> Snapshot {
+pub(crate) fn snapshot(audiences: Vec<Audience>, flags: Vec<StoredFlag>) -> Snapshot {
     Snapshot::empty(EnvironmentKey::parse("production").unwrap(), 1, hasher()).next(1, audiences, flags)
 }
 

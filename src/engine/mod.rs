@@ -13,7 +13,7 @@ pub mod diff;
 pub mod evaluate;
 pub mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod flag;
 pub mod index;
 pub mod json;

@@ -15,9 +15,12 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use super::body::{Refused, drained};
 use super::limits::RateState;
 use super::problem::{Code, Problem};
+use super::request::Query;
 use super::service::Service;
+use crate::access::role::Decide;
 use crate::access::{Actor, Right};
 use crate::live::Environment;
+use crate::token::stream_epoch;
 
 /// Names the environment for keys of all environments, on calls without one in the path.
 const ENVIRONMENT_HEADER: &str = "huidu-environment";
@@ -36,6 +39,20 @@ pub struct GlobalAccess<R> {
     /// Who calls.
     pub actor: Arc<Actor>,
     right: PhantomData<R>,
+}
+
+/// A caller with the right to ask for decisions, for whom the URL may carry a stream's token in the place of a key:
+/// an `EventSource` cannot send headers.
+pub enum StreamAccess {
+    /// By a key in a header, or a token of a key that is still good.
+    Granted {
+        /// Who calls.
+        actor: Arc<Actor>,
+        /// Where.
+        environment: Arc<Environment>,
+    },
+    /// By a token that is good no more, or never was.
+    Dead,
 }
 
 /// A call that needs no key.
@@ -81,6 +98,15 @@ impl<R: Right> FromRequest for GlobalAccess<R> {
     }
 }
 
+impl FromRequest for StreamAccess {
+    type Error = Problem;
+    type Future = Extracted<Self>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        extracted(stream_access(req), req, payload)
+    }
+}
+
 impl FromRequest for Open {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
@@ -99,6 +125,32 @@ fn access<R: Right>(req: &HttpRequest) -> Result<Access<R>, Problem> {
     let actor = authorise::<R>(req, service)?;
     let environment = environment_of(req, service, &actor)?;
     Ok(Access { actor, environment, right: PhantomData })
+}
+
+fn stream_access(req: &HttpRequest) -> Result<StreamAccess, Problem> {
+    let service = service_of(req)?;
+    let query = Query::read(req, &["token"]);
+    let sends_key =
+        [header::AUTHORIZATION.as_str(), "x-api-key"].iter().any(|name| req.headers().contains_key(*name));
+    let token = query.as_ref().ok().and_then(|query| query.text("token")).filter(|_| !sends_key);
+    let Some(token) = token else {
+        let Access { actor, environment, .. } = access::<Decide>(req)?;
+        return query.map(|_| StreamAccess::Granted { actor, environment });
+    };
+    let now_ms = service.clock.now_ms();
+    let Ok(pass) = service.tokens.open_stream(token, stream_epoch(now_ms)) else {
+        return Ok(StreamAccess::Dead);
+    };
+    let environment = service.live.by_number(pass.environment);
+    let holder = service.keys.holder(&pass.key, now_ms);
+    let holder = holder.filter(|actor| {
+        Decide::allows(actor.role) && actor.environment.is_none_or(|own| own == pass.environment)
+    });
+    match (holder, environment) {
+        (Some(actor), Some(environment)) => Ok(StreamAccess::Granted { actor, environment }),
+        (Some(_), None) if !service.live.is_ready() => Err(super::not_ready()),
+        _ => Ok(StreamAccess::Dead),
+    }
 }
 
 fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
@@ -196,12 +248,14 @@ pub trait Guarded {}
 
 impl<R> Guarded for (Access<R>,) {}
 impl<R> Guarded for (GlobalAccess<R>,) {}
+impl Guarded for (StreamAccess,) {}
 impl Guarded for (Open,) {}
 
 macro_rules! guarded {
     ($($rest:ident),+) => {
         impl<R, $($rest),+> Guarded for (Access<R>, $($rest),+) {}
         impl<R, $($rest),+> Guarded for (GlobalAccess<R>, $($rest),+) {}
+        impl<$($rest),+> Guarded for (StreamAccess, $($rest),+) {}
         impl<$($rest),+> Guarded for (Open, $($rest),+) {}
     };
 }

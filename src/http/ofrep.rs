@@ -1,5 +1,7 @@
 //! The OpenFeature Remote Evaluation Protocol: any OpenFeature client's provider speaks it.
 
+use std::borrow::Cow;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -17,7 +19,10 @@ use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
 use crate::live::Published;
+use crate::token::{StreamPass, stream_epoch};
 
+/// Where OpenFeature clients listen.
+pub const SSE_PATH: &str = "/ofrep/v1/sse";
 /// Bytes of a decision's body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -94,8 +99,9 @@ fn bulk(
     published: &Published,
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
-    let day = service.clock.today();
-    let tag = entity_tag(body, &access.actor, published, day);
+    let now_ms = service.clock.now_ms();
+    let epoch = stream_epoch(now_ms);
+    let tag = entity_tag(body, &access.actor, published, service.clock.today(), epoch);
     // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
     let answerable = || read(body, &access.actor, published).is_ok();
     if fresh(req, published) && (matches(req, &tag, false) || matches(req, &tag, true) && answerable()) {
@@ -122,7 +128,13 @@ fn bulk(
             }
         }
     }
-    out.extend_from_slice(b"],\"metadata\":{\"flagSetId\":");
+    out.push(b']');
+    if service.streams.are_offered() {
+        let environment = published.snapshot.environment_number();
+        let pass = StreamPass { environment, key: Cow::Borrowed(&access.actor.id), epoch };
+        write_event_streams(&pass, service, &mut out);
+    }
+    out.extend_from_slice(b",\"metadata\":{\"flagSetId\":");
     push_text(&mut out, published.snapshot.environment().as_str());
     out.extend_from_slice(b",\"snapshot\":");
     push_number(&mut out, published.snapshot.number());
@@ -135,13 +147,26 @@ fn bulk(
     Ok(response)
 }
 
-/// Hashes everything that the answer depends on: body, key, snapshot, day (of the tokens), and what this
-/// instance shut by itself.
-fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64) -> String {
+/// Where to hear of changes. The address is the same for the whole epoch, so that clients see no change in it.
+fn write_event_streams(pass: &StreamPass<'_>, service: &Service, out: &mut Vec<u8>) {
+    let before = out.len();
+    out.extend_from_slice(b",\"eventStreams\":[{\"type\":\"sse\",\"endpoint\":{\"requestUri\":\"");
+    out.extend_from_slice(SSE_PATH.as_bytes());
+    out.extend_from_slice(b"?token=");
+    if service.tokens.seal_stream(pass, out) {
+        out.extend_from_slice(b"\"},\"inactivityDelaySec\":120}]");
+    } else {
+        out.truncate(before);
+    }
+}
+
+/// Hashes everything that the answer depends on: body, key, snapshot, day (of the tokens), epoch (of the stream), and
+/// what this instance shut by itself.
+fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64, epoch: i64) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(body).update(actor.id.as_bytes());
     for number in
-        [published.snapshot.environment_number(), published.snapshot.number(), day, published.expired]
+        [published.snapshot.environment_number(), published.snapshot.number(), day, epoch, published.expired]
     {
         hasher.update(&number.to_le_bytes());
     }

@@ -131,6 +131,8 @@ codes! {
     RateLimited "rate_limited" TOO_MANY_REQUESTS "GENERAL";
     /// Too many events wait; `Retry-After` says when.
     QueueFull "queue_full" SERVICE_UNAVAILABLE "GENERAL";
+    /// As many streams as allowed are open; `Retry-After` says when.
+    TooManyStreams "too_many_streams" SERVICE_UNAVAILABLE "GENERAL";
     /// The database does not answer; `Retry-After` says when.
     DatabaseUnavailable "database_unavailable" SERVICE_UNAVAILABLE "GENERAL";
     /// No snapshot serves yet.

@@ -38,21 +38,25 @@ enum Route {
     Decisions,
     Events,
     Manage,
+    Stream,
     Other,
 }
 
 impl Route {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Ofrep, "ofrep"),
         (Self::Decisions, "decisions"),
         (Self::Events, "events"),
         (Self::Manage, "manage"),
+        (Self::Stream, "stream"),
         (Self::Other, "other"),
     ];
 
     /// For counting only: rights never hang on the text of a path.
     fn of(path: &str) -> Self {
-        if path.starts_with("/ofrep/") {
+        if path == "/v1/stream" || path == "/ofrep/v1/sse" {
+            Self::Stream
+        } else if path.starts_with("/ofrep/") {
             Self::Ofrep
         } else if path == "/v1/decisions" || path == "/v1/goods/eligibility" {
             Self::Decisions
@@ -106,7 +110,9 @@ pub fn listen(
     let settings = &service.settings;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = if settings.workers == 0 { cores } else { settings.workers };
-    let (connections, shutdown) = (settings.connections_max.div_ceil(workers), settings.shutdown_seconds);
+    // Streams are counted apart, so that they can never take the connections that decisions need.
+    let connections = (settings.connections_max + settings.streams_max).div_ceil(workers);
+    let shutdown = settings.shutdown_seconds;
     let origins = settings.cors_origins.clone();
     let server = HttpServer::new(move || {
         App::new()
@@ -120,6 +126,8 @@ pub fn listen(
     .max_connections(connections)
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    // A page that is closed says so by ending its side only: its stream must not stay until the next heartbeat.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(shutdown)
     .disable_signals()
     .listen(listener)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::limits::Limits;
+use super::stream::places::Places;
 use crate::access::KeyTable;
 use crate::clock::SharedClock;
 use crate::events::Queue;
@@ -38,6 +39,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// Rates.
     pub limits: Limits,
+    /// Places for streams.
+    pub streams: Arc<Places>,
     /// Makes ids of requests.
     pub request_ids: RequestIds,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::error::LiveError;
+use super::feed::{Feed, Swap};
 use super::load::{self, AudienceKeys};
 use super::meters::FlagMeters;
 use super::signing::{EnvironmentSettings, Signing};
@@ -46,6 +47,8 @@ pub struct Environment {
     pub key: EnvironmentKey,
     /// Its number, for tokens and tables.
     pub number: i64,
+    /// Who hears of its changes.
+    pub feed: Arc<Feed>,
     current: ArcSwapOption<Published>,
     /// One at a time makes the next snapshot, in the order of numbers.
     applying: tokio::sync::Mutex<()>,
@@ -166,6 +169,7 @@ impl Live {
         let environment = Arc::new(Environment {
             key: EnvironmentKey::parse(&row.key).map_err(unreadable)?,
             number: row.number,
+            feed: Feed::new(&row.key, &self.metrics),
             current: ArcSwapOption::empty(),
             applying: tokio::sync::Mutex::default(),
             swapping: Mutex::default(),
@@ -288,12 +292,18 @@ impl Live {
             .with_label_values(&[key])
             .set(i64::try_from(broken).unwrap_or(i64::MAX));
         self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
-        let seconds =
-            std::time::Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or_default());
+        let now_ms = self.clock.now_ms();
+        let seconds = std::time::Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
         let expired = i64::try_from(expired).unwrap_or(i64::MAX);
         let published = Arc::new(Published { snapshot, expired, signing, meters });
         environment.current.store(Some(published.clone()));
+        environment.feed.tell(&Swap {
+            old: old.map(|old| &old.snapshot),
+            new: &published.snapshot,
+            same_settings: old.is_some_and(|old| old.signing.is_like(&published.signing)),
+            at: now_ms,
+        });
         Some(published)
     }
 }

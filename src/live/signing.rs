@@ -60,6 +60,8 @@ pub struct Signing {
     pub required: bool,
     /// The secrets that count.
     pub secrets: UnitSecrets,
+    /// Of the settings that it was made by.
+    made_by: blake3::Hash,
 }
 
 impl Signing {
@@ -67,13 +69,20 @@ impl Signing {
     #[must_use]
     pub fn of(settings: &EnvironmentSettings) -> Self {
         let texts = settings.unit_secrets.iter().map(|secret| secret.secret.as_str());
-        Self { required: settings.require_signed_units, secrets: UnitSecrets::new(texts) }
+        let made_by = blake3::hash(settings.text().as_bytes());
+        Self { required: settings.require_signed_units, secrets: UnitSecrets::new(texts), made_by }
     }
 
     /// Where settings cannot be read and none were known: no client's unit counts, since unknown never opens.
     #[must_use]
     pub fn closed() -> Self {
-        Self { required: true, secrets: UnitSecrets::new([]) }
+        Self { required: true, secrets: UnitSecrets::new([]), made_by: blake3::hash(&[]) }
+    }
+
+    /// Whether `other` was made by the same settings.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.made_by == other.made_by
     }
 }
 

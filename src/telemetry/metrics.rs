@@ -98,6 +98,12 @@ metrics! {
     snapshot_timestamp: prometheus::GaugeVec = "huidu_snapshot_timestamp_seconds" ["environment"];
     /// Time from a change's commit to this instance deciding by it.
     propagation: HistogramVec = "huidu_propagation_seconds" [];
+    /// Streams of changes that are open.
+    streams_open: IntGaugeVec = "huidu_streams_open" ["environment"];
+    /// Streams refused, by the limit that was reached.
+    streams_refused: IntCounterVec = "huidu_streams_refused_total" ["limit"];
+    /// Events sent to streams, one a stream; heartbeats are not counted.
+    stream_events: IntCounterVec = "huidu_stream_events_total" ["environment"];
     /// Look-ups that a cache answered.
     cache_hits: IntCounterVec = "huidu_cache_hits_total" ["cache"];
     /// Look-ups that went on to the database.

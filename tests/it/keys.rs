@@ -187,6 +187,8 @@ fn the_help_of_serve_names_every_setting_with_its_default() {
         ("listen", Some("127.0.0.1:8080")),
         ("workers", Some("0")),
         ("connections-max", Some("10000")),
+        ("streams-max", Some("10000")),
+        ("streams-per-key-max", Some("5000")),
         ("shutdown-seconds", Some("10")),
         ("data-dir", Some("huidu-data")),
         ("database-url", None),
@@ -221,5 +223,5 @@ fn the_help_of_serve_names_every_setting_with_its_default() {
         );
     }
     let settings = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
-    assert_eq!(settings, 24, "a setting is not in this table: {help}");
+    assert_eq!(settings, 26, "a setting is not in this table: {help}");
 }

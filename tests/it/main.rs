@@ -17,5 +17,6 @@ mod postgres;
 mod signed;
 mod start;
 mod store;
+mod streams;
 mod tidy;
 mod trust;

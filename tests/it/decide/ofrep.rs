@@ -9,7 +9,7 @@ const BULK: &str = "/ofrep/v1/evaluate/flags";
 
 /// Fails unless `value` is what the protocol's file calls `schema`.
 #[track_caller]
-fn conforms(schema: &str, value: &Value) {
+pub(crate) fn conforms(schema: &str, value: &Value) {
     let file: Value =
         serde_json::from_str(include_str!("../../data/ofrep-openapi-0.3.0.checkable.json")).unwrap();
     let root = json!({"$ref": format!("#/components/schemas/{schema}"), "components": file["components"]});
