@@ -1,25 +1,44 @@
 //! The command line: arguments in, one function called, words out.
 
+mod backup;
+mod completions;
+mod database;
+mod differences;
+mod doctor;
+mod eval;
+mod explain;
+mod flag;
+mod flag_file;
 mod folder;
 mod key;
+mod migrate;
+mod output;
+mod remote;
 mod serve;
 mod start;
+mod trace;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::settings::{Settings, SettingsError, Surroundings, parse_command};
+use output::{Output, complain};
+
+/// Exit code of arguments that cannot be understood.
+const USAGE: u8 = 2;
 
 /// Decides which users, and which goods, see a payment entry; opens it step by step; measures each step.
 #[derive(Debug, Parser)]
-#[command(name = "huidu", version, arg_required_else_help = true)]
+#[command(name = "huidu", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Huidu {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, failed, or (eval, doctor) not as it should be; 2 wrong arguments.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -28,42 +47,82 @@ enum Command {
         #[command(flatten)]
         settings: Box<Settings>,
     },
+    /// Read and change flags of a running service
+    #[command(subcommand)]
+    Flag(flag::FlagCommand),
+    /// Decide a flag of a file for one context, without a service
+    Eval(eval::EvalArguments),
+    /// Say why a running service decides as it does for one context
+    Explain(explain::ExplainArguments),
     /// Manage keys in the database itself: a lost admin key is no disaster
-    Key {
-        #[command(subcommand)]
-        command: key::KeyCommand,
-    },
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Bring the database to this release's form
+    Migrate(migrate::MigrateArguments),
+    /// Check settings, folder, database and machine, and say what to do
+    Doctor(doctor::DoctorArguments),
+    /// Copy the embedded database whole, beside a running service or without one
+    Backup(backup::BackupArguments),
+    /// Print a script that completes commands in a shell
+    Completions(completions::CompletionsArguments),
 }
+
+/// Arguments that are each good but do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
 
 /// Runs the program with the process's arguments and environment.
 #[must_use]
 pub fn run() -> ExitCode {
-    match dispatch(std::env::args_os()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(std::env::args_os(), &Surroundings::of_process()) {
+        Ok(code) => code,
         Err(error) => {
             if let Some(SettingsError::Arguments(error)) = error.downcast_ref::<SettingsError>() {
                 error.exit();
             }
             complain(&format!("huidu: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-    let parsed: Huidu = parse_command(arguments, &Surroundings::of_process())?;
+fn dispatch(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings,
+) -> anyhow::Result<ExitCode> {
+    let line: Vec<OsString> = arguments.into_iter().collect();
+    let output = Output::of_process(surroundings.want_colours());
+    let parsed: Huidu = match parse_command(line.iter().cloned(), surroundings) {
+        // Wrong settings are among what the doctor looks for.
+        Err(error) if !matches!(error, SettingsError::Arguments(_)) && names_doctor(&line) => {
+            return Ok(doctor::settings_refused(&error, &line, output));
+        }
+        parsed => parsed?,
+    };
     match parsed.command {
-        Command::Serve { settings } => serve::serve(*settings),
-        Command::Key { command } => key::run(command),
+        Command::Serve { settings } => serve::serve(*settings).map(|()| ExitCode::SUCCESS),
+        Command::Flag(command) => flag::run(command, output),
+        Command::Explain(arguments) => explain::run(&arguments, output),
+        Command::Eval(arguments) => eval::run(&arguments, output),
+        Command::Key(command) => key::run(command),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &line, surroundings, output),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, &mut Huidu::command()),
     }
 }
 
-/// Writes a line for people; a closed pipe is no reason to fail.
-fn say(text: &str) {
-    drop(writeln!(std::io::stdout().lock(), "{text}"));
+fn names_doctor(line: &[OsString]) -> bool {
+    line.get(1).is_some_and(|word| word == "doctor")
 }
 
-/// Writes a line of complaint.
-fn complain(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_every_command_go_together() {
+        Huidu::command().debug_assert();
+    }
 }

@@ -4,6 +4,7 @@
 //! File and variables become the *defaults* of clap's arguments, so that precedence, parsing and
 //! `--help` are the same for all of them. Nothing else in huidu reads the process environment.
 
+mod client;
 mod layers;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::engine::key::EnvironmentKey;
 
-pub use layers::{SettingsError, Surroundings, parse_command};
+pub use client::{ClientSettings, service_url};
+pub use layers::{Origin as SettingOrigin, SettingsError, Surroundings, origins, parse_command};
 pub use values::{Cidr, Currency, LogFormat, Origin, UnitIds, ValueError};
 
 const SERVICE: &str = "Service";

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::folder::Folder;
-use super::say;
+use super::output::say;
 use super::start::{Started, start};
 use crate::access::KeyTable;
 use crate::clock::{MachineClock, SharedClock};

@@ -7,7 +7,7 @@ use super::bucket::Bucket;
 use super::compile::{CompiledFlag, Rule};
 use super::condition::{Cause, Condition, Test, Truth, Values};
 use super::context::{Element, Operand};
-use super::decision::Arm;
+use super::decision::{Arm, Decision};
 use super::flag::{Match, Order};
 use super::number::Number;
 use super::share::Share;
@@ -173,6 +173,21 @@ impl<'s> Recorder<'s> {
             }
             _ => Value::Null,
         }
+    }
+}
+
+/// A decision as explanations show it: what is served and why, or `ERROR` with its code.
+#[must_use]
+pub fn decision_json(decision: &Decision<'_>) -> Value {
+    match decision.result {
+        Ok(served) => json!({
+            "variant": decision.variant().map(|variant| variant.key.as_str()),
+            "visible": decision.is_visible(),
+            "reason": served.reason.as_str(),
+            "rule": decision.rule().map(|rule| rule.id.as_str()),
+            "arm": served.arm.map(Arm::as_str),
+        }),
+        Err(error) => json!({"visible": false, "reason": "ERROR", "code": error.code()}),
     }
 }
 

@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, Args, Command};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::values::{ValueError, check_admin_key, check_database};
-use super::{Currency, Origin, Settings};
+use super::{Currency, Settings, values};
 
 /// What every variable begins with.
 const PREFIX: &str = "HUIDU_";
@@ -21,8 +21,12 @@ const FILE: &str = "huidu.toml";
 const CONFIG: &str = "config";
 const DATABASE: &str = "database_url";
 const ADMIN_KEY: &str = "bootstrap_admin_key";
+/// The command whose help shows every setting.
+const SERVE: &str = "serve";
+/// The settings that the help of the others shows: where the database is.
+const SHOWN_EVERYWHERE: [&str; 3] = [CONFIG, "data_dir", DATABASE];
 /// Variables of the commands that call a running service.
-const CLIENT_VARIABLES: [&str; 2] = ["HUIDU_URL", "HUIDU_KEY"];
+const CLIENT_VARIABLES: [&str; 3] = ["HUIDU_URL", "HUIDU_KEY", "HUIDU_ENVIRONMENT"];
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,17 @@ impl Surroundings {
     }
 }
 
+impl Surroundings {
+    /// Whether output to a terminal may be coloured: not where `NO_COLOR` is set to anything, or the terminal is a dumb one.
+    #[must_use]
+    pub fn want_colours(&self) -> bool {
+        let value =
+            |name: &str| self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        value("NO_COLOR").is_none_or(|value| value.is_empty())
+            && value("TERM").is_none_or(|term| term != "dumb")
+    }
+}
+
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings").field("folder", &self.folder).finish_non_exhaustive()
@@ -102,6 +117,68 @@ struct Layer {
 
 /// The layered values by setting.
 type Layers = BTreeMap<String, Layer>;
+
+/// A setting as it holds, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name.
+    pub name: String,
+    /// Its value as text; of a secret only that it is set, of a database's address not who opens it.
+    pub value: Option<String>,
+    /// `argument`, the variable's name, the place in the file, or `default`.
+    pub origin: String,
+}
+
+/// Every setting with its origin, in the order of the help.
+///
+/// # Errors
+/// As [`parse_command`].
+pub fn origins(line: &[OsString], surroundings: &Surroundings) -> Result<Vec<Origin>, SettingsError> {
+    let layers = read_layers(line, surroundings)?;
+    let text = |v: &clap::builder::OsStr| v.to_string_lossy().into_owned();
+    let each = known().into_iter().map(|argument| {
+        let id = argument.get_id().to_string();
+        let (values, origin) = match (argument_value(line, &id), layers.get(&id)) {
+            (Some(value), _) => (vec![value], "argument".to_owned()),
+            (None, Some(layer)) => (layer.values.clone(), layer.origin.clone()),
+            (None, None) => (argument.get_default_values().iter().map(text).collect(), "default".to_owned()),
+        };
+        let value = (!values.is_empty()).then(|| shown_value(&id, &values.join(",")));
+        Origin { name: id, value, origin }
+    });
+    Ok(each.collect())
+}
+
+/// What the line gives for a setting.
+fn argument_value(line: &[OsString], id: &str) -> Option<String> {
+    let name = format!("--{}", id.replace('_', "-"));
+    let mut words = line.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        if word == name.as_str() {
+            let value = words.next().filter(|value| !value.starts_with("--"));
+            return Some(value.map_or_else(|| "true".to_owned(), std::borrow::Cow::into_owned));
+        }
+        if let Some(value) = word.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('=')) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+/// A value as it may be shown.
+fn shown_value(id: &str, value: &str) -> String {
+    match id {
+        ADMIN_KEY => "(set, not shown)".to_owned(),
+        DATABASE => {
+            let value = value.split('?').next().unwrap_or_default();
+            match value.split_once("://").zip(value.rsplit_once('@')) {
+                Some(((scheme, _), (_, host))) => format!("{scheme}://...@{host}"),
+                None => value.to_owned(),
+            }
+        }
+        _ => value.to_owned(),
+    }
+}
 
 /// Parses a command line (with the program's name) in which some subcommands flatten [`Settings`].
 /// The file and the variables are read only for those.
@@ -179,6 +256,7 @@ fn with_defaults(command: Command, layers: &Layers) -> Command {
     if !has_settings(&command) {
         return command;
     }
+    let serves = command.get_name() == SERVE;
     let ids: Vec<String> = known().iter().map(|a| a.get_id().to_string()).collect();
     let command = ids.into_iter().fold(command, |command, id| {
         let layer = layers.get(&id);
@@ -186,6 +264,7 @@ fn with_defaults(command: Command, layers: &Layers) -> Command {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let name = variable(&id);
             let argument = argument
+                .hide(!serves && !SHOWN_EVERYWHERE.contains(&id.as_str()))
                 .help(format!("{help} [variable: {name}]"))
                 .long_help(format!("{help}\n[variable: {name}]"));
             match layer {
@@ -195,10 +274,12 @@ fn with_defaults(command: Command, layers: &Layers) -> Command {
         })
     });
     let own = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let more =
+        if serves { "" } else { " `huidu serve --help` shows all settings; this command takes them too." };
     command.after_help(format!(
         "{own}Each setting can also be a variable, as shown, or stand in huidu.toml under its name with `_` for `-`. \
          An argument goes before a variable, that before the file, that before the default. \
-         The defaults shown are those that hold here, variables and file included.",
+         The defaults shown are those that hold here, variables and file included.{more}",
     ))
 }
 
@@ -390,8 +471,9 @@ fn check_together(matches: &ArgMatches, layers: &Layers) -> Result<(), SettingsE
     let secret = |id: &str, check: fn(&str) -> Result<(), ValueError>| {
         matches.get_one::<SecretString>(id).map_or(Ok(()), |s| check(s.expose_secret()))
     };
-    let origins: Vec<&Origin> = matches.get_many::<Origin>("cors_origins").into_iter().flatten().collect();
-    let star = origins.len() > 1 && origins.contains(&&Origin::Any);
+    let origins: Vec<&values::Origin> =
+        matches.get_many::<values::Origin>("cors_origins").into_iter().flatten().collect();
+    let star = origins.len() > 1 && origins.contains(&&values::Origin::Any);
     let currencies = matches.get_many::<Currency>("currencies").map_or(0, Iterator::count);
     for (id, result) in [
         (DATABASE, secret(DATABASE, check_database)),

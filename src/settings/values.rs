@@ -42,6 +42,9 @@ pub enum ValueError {
     /// No database's URL.
     #[error("a database is postgres://user:password@host/name or sqlite:file")]
     Database,
+    /// No service's address.
+    #[error("an address is http://host:port or https://host")]
+    Url,
     /// No admin key.
     #[error("an admin key is 32 to 200 printable ASCII characters without blanks")]
     AdminKey,

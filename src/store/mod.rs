@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod exposed;
 mod flags;
+mod health;
 mod leases;
 mod lent;
 mod migrate;
@@ -36,8 +37,10 @@ pub use events::{
     EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
 };
 pub use flags::{FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+pub use health::Engine;
 pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
+pub use migrate::{MigrationInfo, MigrationState};
 pub use write::{Change, WriteTx};
 
 /// How long calls may take.

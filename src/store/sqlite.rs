@@ -172,6 +172,25 @@ pub(super) async fn open(path: &Path, options: &OpenOptions) -> Result<Db, Store
     Ok(Db::Sqlite { write, read })
 }
 
+/// Writes a whole copy of the database at `from`, as it is at this moment, into the empty file at `to`. Who writes
+/// meanwhile is not held up. It takes as long as it takes: there is no deadline.
+///
+/// # Errors
+/// [`StoreError::Full`] where the disk of `to` is full, or any failure of opening and reading.
+pub async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    ours(from)?;
+    let connect =
+        SqliteConnectOptions::new().filename(from).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
+    let copied = async {
+        let mut connection = connect.disable_statement_logging().connect().await?;
+        let to = to.to_string_lossy().into_owned();
+        let copied = sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await;
+        connection.close().await?;
+        copied
+    };
+    copied.await.map(drop).map_err(|e| StoreError::of("copy the database", &e))
+}
+
 /// Makes the file under another name, marked as ours, and renames it: whoever is killed in between leaves
 /// nothing at `path` that looks like a database gone empty.
 async fn make(path: &Path) -> Result<(), StoreError> {

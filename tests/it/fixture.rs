@@ -105,6 +105,14 @@ impl Huidu {
         Self { address, client, server, banner, folder, settings, process }
     }
 
+    /// A start on a folder that holds a database already.
+    pub(crate) fn start_from(folder: TempDir) -> Self {
+        std::fs::write(folder.path().join("started"), "").unwrap();
+        let (process, address, banner) = spawn(folder.path(), &[]);
+        let none = String::new;
+        Self { address, client: none(), server: none(), banner, folder, settings: Vec::new(), process }
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

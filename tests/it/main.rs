@@ -4,6 +4,7 @@
 
 mod allocations;
 mod badges;
+mod cli;
 mod decide;
 mod durability;
 mod environments;

@@ -13,9 +13,8 @@ use crate::clock::rfc3339;
 use crate::decide;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::parse_ofrep;
-use crate::engine::decision::Arm;
 use crate::engine::evaluate::evaluate;
-use crate::engine::explain::Recorder;
+use crate::engine::explain::{Recorder, decision_json};
 use crate::engine::key::FlagKey;
 use crate::engine::membership::NothingFetched;
 use crate::engine::snapshot::Snapshot;
@@ -247,17 +246,10 @@ fn explained(snapshot: &Snapshot, key: &FlagKey, body: &[u8], draft: bool) -> Re
     let mut recorder = Recorder::new(snapshot);
     let decision = evaluate(snapshot, flag, &parsed.context, &NothingFetched, &mut recorder);
     let measured = decide::exposure(snapshot, &decision, &parsed.context, 0).is_some();
-    let result = match decision.result {
-        Ok(served) => json!({
-            "variant": decision.variant().map(|variant| variant.key.as_str()),
-            "visible": decision.is_visible(),
-            "reason": served.reason.as_str(),
-            "rule": decision.rule().map(|rule| rule.id.as_str()),
-            "arm": served.arm.map(Arm::as_str),
-            "measured": measured,
-        }),
-        Err(error) => json!({"visible": false, "reason": "ERROR", "code": error.code()}),
-    };
+    let mut result = decision_json(&decision);
+    if let (Value::Object(result), Ok(_)) = (&mut result, decision.result) {
+        result.insert("measured".into(), measured.into());
+    }
     let body = json!({
         "flag": flag.key, "version": flag.version, "draft": draft, "snapshot": snapshot.number(),
         "decision": result, "trace": recorder.steps(),

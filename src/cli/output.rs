@@ -1,0 +1,156 @@
+//! What commands write: words for people, with colours on a terminal only, or JSON for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// How output is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    colours: bool,
+}
+
+/// What a colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Doubtful,
+    /// Not as it should be.
+    Bad,
+    /// Beside the point.
+    Faint,
+    /// The point.
+    Strong,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Doubtful => "33",
+            Self::Bad => "31",
+            Self::Faint => "2",
+            Self::Strong => "1",
+        }
+    }
+}
+
+impl Output {
+    /// Colours where `wanted` and standard output is a terminal.
+    pub(super) fn of_process(wanted: bool) -> Self {
+        Self { colours: wanted && std::io::stdout().is_terminal() }
+    }
+
+    /// No colours.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { colours: false }
+    }
+
+    /// `text` in a tone.
+    pub(super) fn tone(self, tone: Tone, text: &str) -> String {
+        if self.colours && !text.is_empty() {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", tone.code())
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Writes a line for people; a closed pipe is no reason to fail.
+pub(super) fn say(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+/// Writes a line of complaint.
+pub(super) fn complain(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// Writes JSON, indented: people read it too.
+pub(super) fn say_json(value: &Value) {
+    say(&pretty(value));
+}
+
+/// JSON as files hold it: two blanks a level, keys in byte order.
+pub(super) fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}
+
+/// Lines of columns under their names. A text that came from elsewhere cannot steer the terminal.
+pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let wide = if std::io::stdout().is_terminal() {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    };
+    table.set_content_arrangement(wide);
+    table.set_header(names.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// `text` without what would steer a terminal: names and reasons are other people's texts.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A JSON value in a sentence: texts as they are, the rest as JSON.
+pub(super) fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
+    }
+}
+
+/// The bytes of a file, or of standard input for `-`.
+pub(super) fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)
+            .context("standard input cannot be read")?;
+        return Ok(bytes);
+    }
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_terminal_gets_colours() {
+        assert_eq!(Output::plain().tone(Tone::Bad, "x"), "x");
+        assert_eq!(Output { colours: true }.tone(Tone::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(Output { colours: true }.tone(Tone::Bad, ""), "");
+    }
+
+    #[test]
+    fn a_table_is_columns_and_cannot_steer_the_terminal() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["long\u{1b}[2J".into(), "22".into()]];
+        assert_eq!(table(&["key", "n"], &rows), "KEY        N\na          1\nlong [2J   22");
+    }
+
+    #[test]
+    fn words_of_json() {
+        for (value, expected) in
+            [(json!("a\nb"), "a b"), (json!(null), "-"), (json!(1.0), "1.0"), (json!([1, "x"]), "[1,\"x\"]")]
+        {
+            assert_eq!(word(&value), expected);
+        }
+    }
+}
