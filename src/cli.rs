@@ -10,6 +10,7 @@ mod explain;
 mod flag;
 mod flag_file;
 mod folder;
+mod health;
 mod key;
 mod migrate;
 mod output;
@@ -61,6 +62,8 @@ enum Command {
     Migrate(migrate::MigrateArguments),
     /// Check settings, folder, database and machine, and say what to do
     Doctor(doctor::DoctorArguments),
+    /// Ask a service whether it is ready
+    Health(health::HealthArguments),
     /// Copy the embedded database whole, beside a running service or without one
     Backup(backup::BackupArguments),
     /// Print a script that completes commands in a shell
@@ -108,6 +111,7 @@ fn dispatch(
         Command::Key(command) => key::run(command),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &line, surroundings, output),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut Huidu::command()),
     }

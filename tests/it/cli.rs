@@ -6,6 +6,7 @@ mod doctor;
 mod eval;
 mod explain;
 mod flags;
+mod health;
 mod keys;
 mod migrate;
 
@@ -142,6 +143,7 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
         (&["migrate"], "Bring the database to this release's form", 45),
         (&["explain"], "Say why a running service decides as it does for one context", 45),
         (&["doctor"], "Check settings, folder, database and machine, and say what to do", 50),
+        (&["health"], "Ask a service whether it is ready", 20),
         (&["backup"], "Copy the embedded database whole, beside a running service or without one", 50),
         (&["completions"], "Print a script that completes commands in a shell", 20),
     ] {
