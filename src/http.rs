@@ -8,6 +8,7 @@ pub mod json;
 pub mod limits;
 pub mod manage;
 pub mod ofrep;
+pub mod openapi;
 pub mod ops;
 pub mod problem;
 pub mod request;
@@ -38,6 +39,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/healthz").route(get(ops::healthz)).allow(&["GET"]))
         .service(resource("/readyz").route(get(ops::readyz)).allow(&["GET"]))
         .service(resource("/metrics").route(get(ops::metrics)).allow(&["GET"]))
+        .service(resource("/openapi.json").route(get(openapi::document)).allow(&["GET"]))
         .service(resource("/").route(get(ops::index)).allow(&["GET"]))
         .configure(manage::routes)
         .default_service(guarded(nothing));

@@ -12,11 +12,11 @@ use crate::engine::flag::Fault;
 use crate::telemetry::request_id::RequestId;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $code:literal $status:ident $ofrep:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident $code:literal $status:ident $ofrep:literal;)*) => {
         /// Every code that a refusal can carry. They are stable; `docs/errors.md` explains each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $doc] $name,)*
         }
 
         impl Code {
@@ -27,6 +27,12 @@ macro_rules! codes {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+
+            /// When it is given, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }.trim_ascii()
             }
 
             /// The HTTP status.

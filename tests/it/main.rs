@@ -14,6 +14,7 @@ mod keeping;
 mod keys;
 mod manage;
 mod metrics;
+mod openapi;
 mod postgres;
 mod signed;
 mod start;

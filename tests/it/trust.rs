@@ -12,10 +12,11 @@ use crate::fixture::*;
 const ROLES: [&str; 6] = ["none", "client", "server", "analyst", "editor", "admin"];
 
 /// Every route, and the roles that may call it, by their first letters (`n`: without a key).
-const RIGHTS: &[(&str, &str, &str)] = &[
+pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("GET", "/healthz", "ncsaeA"),
     ("GET", "/readyz", "ncsaeA"),
     ("GET", "/", "ncsaeA"),
+    ("GET", "/openapi.json", "ncsaeA"),
     ("POST", "/ofrep/v1/evaluate/flags", "csA"),
     ("POST", "/ofrep/v1/evaluate/flags/{key}", "csA"),
     ("POST", "/v1/decisions", "csA"),

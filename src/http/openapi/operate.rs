@@ -1,0 +1,101 @@
+//! Health, metrics and the document itself.
+
+#![expect(dead_code, reason = "only the derive reads the fields of a shape")]
+
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::call::Call;
+use crate::access::role::Observe;
+
+/// That the process answers.
+#[derive(ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    #[schema(example = "ok")]
+    pub(super) status: String,
+}
+
+/// Whether the service can decide.
+#[derive(ToSchema)]
+pub(super) struct Readiness {
+    /// `ready`, or `starting`.
+    pub(super) status: Ready,
+}
+
+/// Whether every environment has a state that decides.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Ready {
+    /// Each has.
+    Ready,
+    /// Not yet.
+    Starting,
+}
+
+/// Where to go.
+#[derive(ToSchema)]
+pub(super) struct Index {
+    /// `huidu`.
+    pub(super) service: String,
+    /// Its version.
+    pub(super) version: String,
+    /// Path of the health check.
+    pub(super) health: String,
+    /// Path of the readiness check.
+    pub(super) ready: String,
+    /// Path of the metrics.
+    pub(super) metrics: String,
+    /// Path of this document.
+    pub(super) openapi: String,
+    /// Paths that decide.
+    pub(super) decide: Vec<String>,
+}
+
+/// All calls of this topic.
+pub(super) fn calls() -> Vec<Call> {
+    vec![
+        Call::get("/healthz", "health", "Does the process answer?").answers::<Health>(
+            200,
+            "It does.",
+            json!({"status": "ok"}),
+        ),
+        Call::get("/readyz", "readiness", "Can it decide?")
+            .says("It stays ready while the database is away: decisions go on.")
+            .answers::<Readiness>(200, "Every environment has a state that decides.", json!({"status": "ready"}))
+            .answers::<Readiness>(503, "Not yet.", json!({"status": "starting"})),
+        Call::get("/metrics", "metrics", "Metrics in Prometheus' text format")
+            .says("Without a key where the setting `metrics_public` says so.")
+            .global::<Observe>()
+            .answers_text("text/plain", "All metrics.", "# HELP huidu_snapshot_number The snapshot that decides\n"),
+        Call::get("/openapi.json", "openapi", "This document").answers::<Document>(
+            200,
+            "OpenAPI 3.1.",
+            json!({"openapi": "3.1.0", "info": {"title": "huidu", "version": env!("CARGO_PKG_VERSION")}, "paths": {}, "components": {}, "tags": []}),
+        ),
+        Call::get("/", "index", "Where to go").answers::<Index>(200, "Paths.", json!({
+            "service": "huidu", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz", "ready": "/readyz",
+            "metrics": "/metrics", "openapi": "/openapi.json", "decide": ["/v1/decisions", "/ofrep/v1/evaluate/flags"],
+        })),
+    ]
+}
+
+/// An OpenAPI document.
+#[derive(ToSchema)]
+pub(super) struct Document {
+    /// The version of OpenAPI.
+    #[schema(example = "3.1.0")]
+    pub(super) openapi: String,
+    /// What it describes.
+    #[schema(value_type = Object)]
+    pub(super) info: (),
+    /// The calls by path.
+    #[schema(value_type = Object)]
+    pub(super) paths: (),
+    /// Shapes, refusals and how keys travel.
+    #[schema(value_type = Object)]
+    pub(super) components: (),
+    /// The topics in the order of reading.
+    #[schema(value_type = Vec<Object>)]
+    pub(super) tags: (),
+}
