@@ -7,6 +7,7 @@ mod administer;
 mod audiences;
 mod call;
 mod decide;
+mod environments;
 mod events;
 mod explain;
 mod flag;
@@ -45,7 +46,12 @@ fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
         ("Measure", "What was shown, and what the shopper did then.", events::calls()),
         ("Flags", "Reading and changing flags; why one decides as it does.", flags::calls()),
         ("Audiences", "Lists of ids that conditions ask.", audiences::calls()),
-        ("Administer", "Keys, environments and the audit.", administer::calls()),
+        (
+            "Environments",
+            "Apart from each other: each with flags, audiences and keys of its own.",
+            environments::calls(),
+        ),
+        ("Administer", "Keys and the audit.", administer::calls()),
         ("Operate", "Health, metrics, and this document.", operate::calls()),
     ]
 }

@@ -1,4 +1,4 @@
-//! Keys, environments and the audit in the document.
+//! Keys and the audit in the document.
 
 #![expect(dead_code, reason = "only the derive reads the fields of a shape")]
 
@@ -8,20 +8,6 @@ use utoipa::ToSchema;
 use super::call::{Call, text, time, whole};
 use crate::access::role::{Administer, Read};
 use crate::http::problem::Code;
-
-/// An environment.
-#[derive(ToSchema)]
-pub(super) struct Environment {
-    /// Its key, which never changes.
-    pub(super) key: String,
-    /// Its name, for people.
-    pub(super) name: String,
-    /// The number of its newest state.
-    pub(super) snapshot: i64,
-    /// When it was made.
-    #[schema(format = DateTime)]
-    pub(super) created_at: String,
-}
 
 /// A key, without its text.
 #[derive(ToSchema)]
@@ -162,14 +148,6 @@ fn audit(call: Call) -> Call {
 /// All calls of this topic.
 pub(super) fn calls() -> Vec<Call> {
     vec![
-        Call::get("/v1/environments", "listEnvironments", "List environments")
-            .says("An admin key of one environment sees that one.")
-            .global::<Administer>()
-            .refuses(&[Code::QueryInvalid])
-            .stored()
-            .answers_page::<Environment>("Environments.", json!({
-                "key": "production", "name": "Production", "snapshot": 7, "created_at": "2026-11-24T17:17:50.900Z",
-            })),
         Call::get("/v1/keys", "listKeys", "List keys")
             .says("Without their text. An admin key of one environment sees that one's.")
             .global::<Administer>()

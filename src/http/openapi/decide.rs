@@ -17,6 +17,9 @@ pub(super) struct User {
     /// The unit of most flags. Without it flags that need it cannot decide.
     #[schema(min_length = 1, max_length = 256, example = "u-9")]
     pub(super) id: Option<String>,
+    /// What the shop's backend signed for this id, where the environment demands it of `client` keys.
+    #[schema(rename = "unitSignature")]
+    pub(super) unit_signature: Option<String>,
     /// Attributes that conditions ask.
     #[serde(flatten)]
     pub(super) attributes: BTreeMap<String, Value>,
@@ -166,6 +169,9 @@ pub(super) struct OfrepContext {
     /// The unit, as `user.id`; empty counts as missing.
     #[schema(rename = "targetingKey", max_length = 256, example = "u-9")]
     pub(super) targeting_key: Option<String>,
+    /// What the shop's backend signed for this key, where the environment demands it of `client` keys.
+    #[schema(rename = "unitSignature")]
+    pub(super) unit_signature: Option<String>,
     /// The order.
     pub(super) order: Option<OfrepOrder>,
     /// Its goods.
@@ -306,6 +312,8 @@ pub(super) enum OfrepReason {
 pub(super) enum DecisionFault {
     /// The context has no unit for this flag.
     UnitMissing,
+    /// Signed units are demanded, and nobody can sign this flag's unit.
+    UnitSignatureInvalid,
     /// An audience cannot be read.
     AudienceUnavailable,
     /// The stored flag cannot be read.
@@ -356,6 +364,7 @@ fn decisions() -> Call {
             "order": {"id": "o-1", "currency": "CNY", "goods": [{"id": "g-1", "category": "shoes", "price": 45900}]},
         }))
         .refuses(&CONTEXT)
+        .refuses(&[Code::UnitSignatureInvalid])
         .answers::<Decisions>(200, "The entries.", json!({
             "environment": "production", "snapshot": 1,
             "entries": [{
@@ -374,6 +383,7 @@ fn eligibility() -> Call {
             "goods": [{"id": "g-1", "category": "shoes", "price": 45900}, {"id": "g-2", "category": "phone", "price": 9900}],
         }))
         .refuses(&CONTEXT)
+        .refuses(&[Code::UnitSignatureInvalid])
         .answers::<EligibilityAnswer>(200, "The goods with their entries.", json!({
             "snapshot": 1,
             "goods": [{"id": "g-1", "entries": ["wechat-scan-pay"]}, {"id": "g-2", "entries": ["wechat-friend-pay"]}],
@@ -392,6 +402,7 @@ fn ofrep_bulk() -> Call {
         .header("If-None-Match", "The `ETag` of the last answer: 304 where nothing changed.", text().build())
         .json::<OfrepRequest>(json!({"context": context_example()}))
         .refuses(&CONTEXT)
+        .refuses(&[Code::UnitSignatureInvalid])
         .answers::<OfrepFlags>(
             200,
             "What each flag serves.",
@@ -407,6 +418,7 @@ fn ofrep_single() -> Call {
         .access::<Decide>()
         .json::<OfrepRequest>(json!({"context": context_example()}))
         .refuses(&CONTEXT)
+        .refuses(&[Code::UnitSignatureInvalid])
         .refuses(&[Code::FlagNotFound, Code::UnitMissing, Code::AudienceUnavailable, Code::FlagUnreadable])
         .answers::<OfrepFlag>(200, "What the flag serves.", ofrep_answer())
 }

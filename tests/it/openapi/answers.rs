@@ -162,9 +162,21 @@ fn administer(checked: &Checked) {
     }
     checked.get("/v1/keys", &[]);
     checked.get("/v1/keys", &["?limit=1"]);
+    let audits = ["/v1/audit", "/v1/environments/{environment}/audit"];
+    audits.iter().for_each(|path| drop(checked.get(path, &["?limit=200"])));
+}
+
+fn environments(checked: &Checked) {
+    const ENVIRONMENT: &str = "/v1/environments/{environment}";
+    checked.post("/v1/environments", &[], ADMIN, &json!({"key": "canary"}), 201);
     checked.get("/v1/environments", &[]);
-    checked.get("/v1/audit", &[]);
-    checked.get("/v1/environments/{environment}/audit", &["?limit=200"]);
+    let demand = json!({"require_signed_units": true}).to_string();
+    let warned = checked.call(("PATCH", ENVIRONMENT), &[], ADMIN, &[JSON], demand.as_bytes(), 200).json();
+    assert_eq!(warned["warnings"][0]["code"], "no_unit_secret");
+    let secret = checked.post(&format!("{ENVIRONMENT}/unit-secrets"), &[], ADMIN, &json!({}), 201).json();
+    checked.get(ENVIRONMENT, &[]);
+    let id = secret["id"].as_str().unwrap();
+    checked.call(("DELETE", &format!("{ENVIRONMENT}/unit-secrets/{{id}}")), &[id], ADMIN, &[], b"", 204);
 }
 
 #[test]
@@ -176,6 +188,7 @@ fn every_documented_success_is_seen_and_is_as_documented() {
     measure(&checked);
     change_flags(&checked);
     change_audiences(&checked);
+    environments(&checked);
     administer(&checked);
     for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"] {
         checked.get(path, &[]);

@@ -149,6 +149,9 @@ fn special() -> Vec<(&'static str, &'static str, &'static str, Value, &'static s
         ("POST", ROLLOUT, "", json!({"percent": 100, "control": 5}), "flag_invalid"),
         ("POST", EXPLAIN, "", json!({"document": {}}), "flag_invalid"),
         ("POST", "/v1/keys", "", key(""), "key_invalid"),
+        ("POST", "/v1/environments", "", json!({"key": "a b"}), "environment_invalid"),
+        ("POST", "/v1/environments", "", json!({"key": "staging"}), "environment_exists"),
+        ("PATCH", "/v1/environments/{environment}", "", json!({"name": ""}), "environment_invalid"),
         ("POST", ONE, "", json!({}), "unit_missing"),
         ("POST", "/v1/events", "", json!({"events": vec![0; 1001]}), "too_many_events"),
     ];
@@ -243,6 +246,35 @@ fn only_here(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
         see(method, path, &answer);
     }
     raw(huidu, see);
+    let staging = make_key(huidu, "client", &json!("staging"));
+    let demand = json!({"require_signed_units": true}).to_string();
+    let json = [("content-type", "application/json")];
+    huidu.call("PATCH", "/v1/environments/staging", ADMIN, &json, demand.as_bytes()).expect(200);
+    huidu
+        .call(
+            "PUT",
+            "/v1/environments/staging/flags/probe",
+            ADMIN,
+            &[json[0], ("if-none-match", "*")],
+            ramp("probe", 1.0, 0.0).to_string().as_bytes(),
+        )
+        .expect(201);
+    let user = json!({"id": "u", "unitSignature": "x"});
+    let context = json!({"context": {"targetingKey": "u", "unitSignature": "x"}});
+    for (path, key, body) in [
+        ("/v1/decisions", "", json!({"placement": "p", "user": user})),
+        ("/v1/goods/eligibility", "", json!({"placement": "p", "user": user, "goods": []})),
+        ("/ofrep/v1/evaluate/flags", "", context.clone()),
+        ("/ofrep/v1/evaluate/flags/{key}", "probe", context),
+    ] {
+        let answer = huidu.post(&path.replace("{key}", key), &staging, &body);
+        see("POST", path, &answer.refused(400, "unit_signature_invalid"));
+    }
+    for _ in 0..2 {
+        huidu.post("/v1/environments/staging/unit-secrets", ADMIN, &json!({})).expect(201);
+    }
+    let third = huidu.post("/v1/environments/staging/unit-secrets", ADMIN, &json!({}));
+    see("POST", "/v1/environments/{environment}/unit-secrets", &third.refused(409, "unit_secret_limit"));
     let mut needing = ramp("needing", 1.0, 0.0);
     needing["prerequisites"] = json!([{"flag": "needed", "variants": ["on"]}]);
     huidu.create_flag(&ramp("needed", 1.0, 0.0));
