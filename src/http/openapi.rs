@@ -14,6 +14,7 @@ mod flag;
 mod flags;
 mod operate;
 mod problem;
+mod streams;
 
 use std::sync::LazyLock;
 
@@ -43,6 +44,7 @@ Unknown fields and query parameters of requests are refused.";
 fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
     vec![
         ("Decide", "Which entries one shopper sees.", decide::calls()),
+        ("Streams", "Open pages hear of a change at once.", streams::calls()),
         ("Measure", "What was shown, and what the shopper did then.", events::calls()),
         ("Flags", "Reading and changing flags; why one decides as it does.", flags::calls()),
         ("Audiences", "Lists of ids that conditions ask.", audiences::calls()),

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::fixture::*;
-use crate::trust::RIGHTS;
+use crate::trust::wire::{Wire, request};
+use crate::trust::{RIGHTS, STREAMS};
 
 /// The document as a running service hands it out.
 pub(super) struct Api(Value);
@@ -89,6 +90,24 @@ impl Api {
             assert!(codes.contains(&body["code"]), "this code is not documented: {what}");
         }
     }
+}
+
+/// A call; of an answer that does not end the head alone.
+pub(super) fn call(
+    huidu: &Huidu,
+    method: &str,
+    path: &str,
+    key: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    if !STREAMS.iter().any(|stream| path.starts_with(stream)) {
+        return huidu.call(method, path, key, headers, body);
+    }
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut wire = Wire::open(huidu);
+    wire.send(&request(method, path, key, &more, body));
+    wire.answer()
 }
 
 /// Refuses unknown fields in every object whose fields are listed.

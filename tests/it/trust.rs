@@ -1,7 +1,7 @@
 //! Who may do what, and what everybody else is told.
 
 mod input;
-mod wire;
+pub(crate) mod wire;
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Routes whose answers do not end.
-const STREAMS: [&str; 2] = ["/v1/stream", "/ofrep/v1/sse"];
+pub(crate) const STREAMS: [&str; 2] = ["/v1/stream", "/ofrep/v1/sse"];
 
 /// A route's path with names that exist nowhere, so that no call changes anything.
 pub(crate) fn filled(path: &str) -> String {

@@ -248,8 +248,32 @@ pub(super) struct OfrepFailure {
 pub(super) struct OfrepFlags {
     /// By key.
     pub(super) flags: Vec<OfrepOutcome>,
+    /// Where to hear of changes, unless streams are switched off.
+    #[schema(rename = "eventStreams", nullable = false)]
+    pub(super) event_streams: Option<Vec<OfrepEventStream>>,
     /// About all of them.
     pub(super) metadata: OfrepFlagsMetadata,
+}
+
+/// Where to hear of changes.
+#[derive(ToSchema)]
+pub(super) struct OfrepEventStream {
+    /// `sse`.
+    #[schema(rename = "type", example = "sse")]
+    pub(super) kind: String,
+    /// Its address.
+    pub(super) endpoint: OfrepEndpoint,
+    /// How long a hidden page listens on, in seconds.
+    #[schema(rename = "inactivityDelaySec", example = 120)]
+    pub(super) inactivity_delay_seconds: i64,
+}
+
+/// An address.
+#[derive(ToSchema)]
+pub(super) struct OfrepEndpoint {
+    /// Its path with a token, which needs no key beside it.
+    #[schema(rename = "requestUri", example = "/ofrep/v1/sse?token=AQAC...")]
+    pub(super) request_uri: String,
 }
 
 /// What one of several flags serves, or why it serves nothing.

@@ -11,11 +11,12 @@ use crate::fixture::*;
 use crate::trust::unlimited;
 
 /// What needs a broken database, a full queue or a slow client: other tests show these.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
     "body_timeout",
     "body_incomplete",
     "rate_limited",
     "queue_full",
+    "too_many_streams",
     "database_unavailable",
     "not_ready",
     "audience_unavailable",
@@ -207,7 +208,11 @@ fn every_refusal_is_documented_and_every_documented_refusal_comes() {
         let target = Target { method: &method, path: &path, operation };
         for (probe, filled) in probes(&target, &keys, &reason) {
             let filled = format!("{filled}{}", probe.query);
-            see(&method, &path, &huidu.call(&method, &filled, probe.key, &probe.headers, &probe.body));
+            see(
+                &method,
+                &path,
+                &super::call(&huidu, &method, &filled, probe.key, &probe.headers, &probe.body),
+            );
         }
     }
     let mut missing = Vec::new();
