@@ -44,8 +44,10 @@ fn audience(key: &str, kind: AudienceKind, ids: usize, hasher: &IdHasher) -> Aud
         key: AudienceKey::parse(key).unwrap(),
         kind,
         version: 1,
+        generation: 1,
         size: i64::try_from(ids).unwrap(),
-        ids: Some(Arc::new(IdSet::new(hashes))),
+        ids: Some(Arc::new(IdSet::new(hashes).into())),
+        read_through: false,
     }
 }
 

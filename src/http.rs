@@ -110,11 +110,25 @@ fn shown(key: &str) -> &str {
     key.get(..key.floor_char_boundary(crate::engine::key::KEY_BYTES_MAX)).unwrap_or_default()
 }
 
-/// Requests are not inflated: a bomb costs its sender nothing and the server everything.
+/// Requests are not inflated: a bomb costs its sender nothing and the server everything. An upload of ids alone is,
+/// within bounds; which path that is, the router has said.
 fn refuse_encoding(req: &HttpRequest) -> Option<Problem> {
-    let encoding = req.headers().get(header::CONTENT_ENCODING)?;
-    let plain = encoding.to_str().is_ok_and(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
-    (!plain).then(|| {
+    let encoding = req.headers().get(header::CONTENT_ENCODING)?.to_str().unwrap_or_default().trim();
+    let plain = encoding.eq_ignore_ascii_case("identity");
+    let upload = req.method() == Method::PUT
+        && req.match_pattern().is_some_and(|pattern| pattern == manage::UPLOAD)
+        && is_gzip(req);
+    (!plain && !upload).then(|| {
         Problem::new(Code::UnsupportedMediaType, "bodies are not inflated: send it without Content-Encoding")
     })
+}
+
+/// Whether the body is compressed with gzip, and with that alone.
+fn is_gzip(req: &HttpRequest) -> bool {
+    let mut encodings = req.headers().get_all(header::CONTENT_ENCODING);
+    let gzip = encodings
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| ["gzip", "x-gzip"].iter().any(|known| value.trim().eq_ignore_ascii_case(known)));
+    gzip && encodings.next().is_none()
 }

@@ -4,6 +4,7 @@ pub mod error;
 pub mod feed;
 pub mod holder;
 pub mod load;
+pub mod members;
 pub mod meters;
 pub mod signing;
 

@@ -13,6 +13,7 @@ pub mod stage;
 use std::sync::Arc;
 
 use crate::access::{Actor, KeyTable};
+use crate::audiences::UploadError;
 use crate::clock::SharedClock;
 use crate::engine::flag::Fault;
 use crate::live::{Live, LiveError};
@@ -64,12 +65,21 @@ pub enum ManageError {
     /// Other flags require this one.
     #[error("the flag is required by {}", .0.join(", "))]
     FlagInUse(Vec<String>),
-    /// An upload, or its kind, cannot be taken.
+    /// An upload's kind, or an id, cannot be taken.
     #[error("{0}")]
     AudienceInvalid(String),
-    /// An upload has more ids than allowed.
+    /// An audience would have more ids than allowed.
     #[error("an audience has at most {0} ids")]
     AudienceTooLarge(i64),
+    /// An upload cannot be taken.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// As many uploads as may are under way.
+    #[error("{0} uploads are under way; send this one again later")]
+    Busy(usize),
+    /// Flags ask for this audience.
+    #[error("the audience is used by {}", .0.join(", "))]
+    AudienceInUse(Vec<String>),
     /// As many as allowed are there.
     #[error("{0}")]
     Quota(String),
@@ -165,6 +175,7 @@ pub struct Manage {
     clock: SharedClock,
     random: SharedRandom,
     reloading: tokio::sync::Mutex<()>,
+    uploads: audiences::Uploads,
 }
 
 impl Manage {
@@ -177,7 +188,8 @@ impl Manage {
         clock: SharedClock,
         random: SharedRandom,
     ) -> Self {
-        Self { store, live, keys, clock, random, reloading: tokio::sync::Mutex::default() }
+        let (reloading, uploads) = (tokio::sync::Mutex::default(), audiences::Uploads::default());
+        Self { store, live, keys, clock, random, reloading, uploads }
     }
 
     /// A page of the audit, newest first; `environment` 0 holds what belongs to none.

@@ -126,6 +126,11 @@ pub struct Settings {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub event_batch_max: usize,
 
+    /// Most ids that an audience may have
+    #[arg(long, value_name = "IDS", default_value = "100000000", help_heading = DECISIONS,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000_000))]
+    pub audience_ids_max: u32,
+
     /// Admin key that is added at start if unknown: 32 to 200 printable characters without blanks.
     /// Refused as an argument, since arguments can be seen by others: give the variable or the file
     #[arg(long, value_name = "KEY", hide_default_value = true, hide_env_values = true, help_heading = ACCESS,

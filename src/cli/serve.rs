@@ -24,6 +24,7 @@ use crate::http::stream::places::Places;
 use crate::jobs::Jobs;
 use crate::jobs::lease::Leases;
 use crate::live::Live;
+use crate::manage::audiences::Uploads;
 use crate::manage::first_start::FirstKeys;
 use crate::manage::{Manage, seed};
 use crate::random::{SharedRandom, SystemRandom};
@@ -106,8 +107,9 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let live = Arc::new(Live::new(store.clone(), metrics.clone(), clock.clone()).await?);
     let keys = Arc::new(KeyTable::default());
-    let manage =
-        Arc::new(Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone()));
+    let uploads = Uploads::new(settings.data_dir.clone(), settings.audience_ids_max.into());
+    let manage = Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone());
+    let manage = Arc::new(manage.with_uploads(uploads));
     manage.reload_keys().await?;
     let limits = writer::Limits {
         events_max: settings.event_queue_events,

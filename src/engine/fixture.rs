@@ -55,13 +55,15 @@ pub(super) fn hasher() -> IdHasher {
 
 /// An audience in memory; `None`: one that cannot be read.
 pub(crate) fn audience(key: &str, kind: AudienceKind, ids: Option<&[&str]>) -> Audience {
-    let set = |ids: &[&str]| Arc::new(IdSet::new(ids.iter().map(|id| hasher().hash(id)).collect()));
+    let set = |ids: &[&str]| Arc::new(IdSet::new(ids.iter().map(|id| hasher().hash(id)).collect()).into());
     Audience {
         key: AudienceKey::parse(key).unwrap(),
         kind,
         version: 1,
+        generation: 1,
         size: ids.map_or(0, |ids| i64::try_from(ids.len()).unwrap()),
         ids: ids.map(set),
+        read_through: false,
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the evaluator asks of audiences: whether an id is a member. Ids are held as 64-bit hashes,
 //! BLAKE3 keyed with a secret of the database, packed in cache lines: a look-up is one memory access.
 
+use std::sync::Arc;
+
 use super::index::AudienceIndex;
+use super::map::Map;
 
 /// Answer of an audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,17 @@ pub struct IdSet {
 }
 
 impl IdSet {
+    /// Bytes of memory that a set of `ids` takes, about: a little more than one line for six of them.
+    #[must_use]
+    pub fn estimated_bytes(ids: u64) -> u64 {
+        (ids.div_ceil(FILL as u64) + 1) * size_of::<Line>() as u64
+    }
+
+    /// Its hashes in order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.lines.iter().flat_map(|line| line.0).filter(|hash| *hash != EMPTY)
+    }
+
     /// A set of `hashes` in any order.
     #[must_use]
     pub fn new(mut hashes: Vec<u64>) -> Self {
@@ -143,6 +157,89 @@ impl IdSet {
     }
 }
 
+/// What one id became after the base was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turned {
+    version: i64,
+    member: bool,
+}
+
+/// Members of an audience in memory: a base that is large and rarely made, and over it what single ids became
+/// since. Adding one id to ten million copies the few, not the many.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    base: Arc<IdSet>,
+    turned: Map<u64, Turned>,
+}
+
+impl From<IdSet> for Members {
+    fn from(base: IdSet) -> Self {
+        Self { base: Arc::new(base), turned: Map::default() }
+    }
+}
+
+impl Members {
+    /// The same with some ids turned over: hash, the audience's version that did it, whether it is a member now.
+    #[must_use]
+    pub fn with(&self, turned: impl IntoIterator<Item = (u64, i64, bool)>) -> Self {
+        let mut next = self.clone();
+        for (hash, version, member) in turned {
+            next.turned.insert(clamp(hash), Turned { version, member });
+        }
+        next
+    }
+
+    /// Whether `hash` is a member.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, hash: u64) -> bool {
+        match self.turned.get(&clamp(hash)) {
+            None => self.base.contains(hash),
+            Some(turned) => turned.member,
+        }
+    }
+
+    /// Whether there are no members, as far as can be told at once.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.base.is_empty() && self.turned.is_empty()
+    }
+
+    /// How many ids stand over the base.
+    #[must_use]
+    pub fn turned(&self) -> usize {
+        self.turned.len()
+    }
+
+    /// How many hashes the base holds.
+    #[must_use]
+    pub fn base(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Bytes of memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.base.bytes() + self.turned.capacity() * (size_of::<(u64, Turned)>() + 1)
+    }
+
+    /// Base and what stands over it as one set.
+    #[must_use]
+    pub fn merged(&self) -> IdSet {
+        let stays = |hash: &u64| !self.turned.contains_key(hash);
+        let came = self.turned.iter().filter(|(_, turned)| turned.member).map(|(hash, _)| *hash);
+        IdSet::new(self.base.iter().filter(stays).chain(came).collect())
+    }
+
+    /// The same over `base`, which holds everything up to `version`.
+    #[must_use]
+    pub fn over(&self, base: IdSet, version: i64) -> Self {
+        let later = self.turned.iter().filter(|(_, turned)| turned.version > version);
+        Self { base: Arc::new(base), turned: later.map(|(hash, turned)| (*hash, *turned)).collect() }
+    }
+}
+
 fn clamp(hash: u64) -> u64 {
     hash.min(EMPTY - 1)
 }
@@ -177,7 +274,47 @@ mod tests {
         assert!(set.bytes() < 200_000 * 12, "{} bytes", set.bytes());
     }
 
+    /// Ids turned over: hash, version, whether it is a member then.
+    fn any_turns() -> impl Strategy<Value = Vec<(u64, i64, bool)>> {
+        let hash = prop_oneof![0..30_u64, (u64::MAX - 3)..];
+        prop::collection::vec((hash, any::<bool>()), 0..60).prop_map(|turns| {
+            turns.into_iter().enumerate().map(|(at, (hash, member))| (hash, at as i64 + 2, member)).collect()
+        })
+    }
+
     proptest! {
+        /// Turned in any portions, and merged at any moment, the members are those of a plain set.
+        #[test]
+        fn members_are_those_of_a_plain_set(
+            base in prop::collection::vec(0..30_u64, 0..30), turns in any_turns(), portion in 1..9_usize, merge_at in 0..9_usize,
+        ) {
+            let mut plain: std::collections::BTreeSet<u64> = base.iter().copied().collect();
+            let mut members = Members::from(IdSet::new(base));
+            let mut merged = None;
+            for (at, portion) in turns.chunks(portion).enumerate() {
+                for (hash, _, member) in portion {
+                    if *member { plain.insert(clamp(*hash)); } else { plain.remove(&clamp(*hash)); }
+                }
+                members = members.with(portion.iter().copied());
+                if at == merge_at {
+                    let version = portion.last().map_or(0, |(_, version, _)| *version);
+                    merged = Some((members.merged(), version));
+                }
+            }
+            let check = |members: &Members| {
+                let found: Vec<u64> = (0..32).chain((u64::MAX - 4)..=(u64::MAX - 1)).filter(|h| members.contains(*h)).collect();
+                found == plain.iter().copied().collect::<Vec<_>>()
+            };
+            prop_assert!(check(&members));
+            prop_assert_eq!(members.merged().iter().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
+            // A merge that took its time ends after later turns.
+            if let Some((base, version)) = merged {
+                let rebased = members.over(base, version);
+                prop_assert!(check(&rebased));
+                prop_assert!(rebased.turned() <= members.turned());
+            }
+        }
+
         #[test]
         fn a_set_holds_what_it_was_given_and_nothing_else(
             hashes in prop::collection::vec(prop_oneof![any::<u64>(), 0..40_u64, (u64::MAX - 40)..], 0..300),

@@ -9,7 +9,7 @@ use super::flag::{AudienceKind, Document, State};
 use super::index::{AudienceIndex, FlagIndex};
 use super::key::{AudienceKey, EnvironmentKey, FlagKey, PlacementKey};
 use super::map::Map;
-use super::membership::{IdHasher, IdSet, Membership, Memberships};
+use super::membership::{IdHasher, Members, Membership, Memberships};
 use super::validate::{StepKind, Surroundings};
 
 /// An audience in a snapshot.
@@ -21,10 +21,14 @@ pub struct Audience {
     pub kind: AudienceKind,
     /// Its version.
     pub version: i64,
+    /// The generation of its contents: what is asked for where it is not in memory.
+    pub generation: i64,
     /// How many ids it holds.
     pub size: i64,
     /// Its ids; `None`: not in memory.
-    pub ids: Option<Arc<IdSet>>,
+    pub ids: Option<Arc<Members>>,
+    /// Whether one that is not in memory can be asked for; else it is unreadable.
+    pub read_through: bool,
 }
 
 /// What flags of an environment make of a step.
@@ -106,6 +110,18 @@ impl Snapshot {
         next
     }
 
+    /// This snapshot without the audience named `key`, which no flag asks for.
+    #[must_use]
+    pub fn without_audience(&self, key: &str) -> Self {
+        let mut next = self.clone();
+        if let Some(AudienceIndex(at)) = Arc::make_mut(&mut next.audience_by_key).remove(key)
+            && let Some(gone) = next.audiences.get_mut(at as usize)
+        {
+            (gone.ids, gone.read_through) = (None, false);
+        }
+        next
+    }
+
     fn put_audience(&mut self, audience: Audience) {
         match self.audience_by_key.get(&audience.key) {
             Some(AudienceIndex(at)) => {
@@ -114,9 +130,14 @@ impl Snapshot {
                 }
             }
             None => {
-                let Ok(at) = u32::try_from(self.audiences.len()) else { return };
+                // One that was deleted and made again takes its old place.
+                let known = self.audiences.iter().position(|known| known.key == audience.key);
+                let Ok(at) = u32::try_from(known.unwrap_or(self.audiences.len())) else { return };
                 Arc::make_mut(&mut self.audience_by_key).insert(audience.key.clone(), AudienceIndex(at));
-                self.audiences.push(audience);
+                match self.audiences.get_mut(at as usize) {
+                    Some(place) => *place = audience,
+                    None => self.audiences.push(audience),
+                }
             }
         }
     }

@@ -76,7 +76,8 @@ impl<const LIMIT: usize> FromRequest for PatchBody<LIMIT> {
 /// A body that is read chunk by chunk.
 pub struct Upload {
     payload: Payload,
-    began: Instant,
+    /// Time spent waiting for the sender: what we took ourselves is not its fault.
+    waited: Duration,
     bytes: usize,
 }
 
@@ -85,7 +86,7 @@ impl FromRequest for Upload {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(_req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        std::future::ready(Ok(Self { payload: payload.take(), began: Instant::now(), bytes: 0 }))
+        std::future::ready(Ok(Self { payload: payload.take(), waited: Duration::ZERO, bytes: 0 }))
     }
 }
 
@@ -95,10 +96,13 @@ impl Upload {
     /// # Errors
     /// `body_timeout` after ten silent seconds, `body_incomplete` if the sender went away.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
-        match next(&mut self.payload).await? {
+        let began = Instant::now();
+        let chunk = next(&mut self.payload).await?;
+        self.waited += began.elapsed();
+        match chunk {
             Some(Ok(bytes)) => {
                 self.bytes += bytes.len();
-                let seconds = usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX);
+                let seconds = usize::try_from(self.waited.as_secs()).unwrap_or(usize::MAX);
                 if seconds > GRACE_SECONDS && self.bytes / seconds < UPLOAD_RATE_MIN {
                     return Err(Problem::new(Code::BodyTimeout, "the upload comes too slowly").closing());
                 }

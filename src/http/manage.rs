@@ -13,11 +13,15 @@ use serde_json::{Value, json};
 
 use super::problem::{Code, Problem};
 use super::{Allow as _, get, patch, post, put, resource};
+use crate::audiences::UploadError;
 use crate::manage::{ManageError, Page};
 use crate::store::StoreError;
 
 /// Bytes of a document.
 const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The one path whose bodies may be compressed.
+pub(super) const UPLOAD: &str = "/v1/environments/{environment}/audiences/{key}";
 
 /// Routes below `/v1/environments` and `/v1/keys`; all of them after the hot ones.
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -73,7 +77,23 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             resource(&format!("{AUDIENCES}/{{key}}"))
                 .route(get(audiences::read))
                 .route(put(audiences::replace))
-                .allow(&["GET", "PUT"]),
+                .route(super::delete(audiences::delete))
+                .allow(&["GET", "PUT", "DELETE"]),
+        )
+        .service(resource(&format!("{AUDIENCES}/{{key}}/add")).route(post(audiences::add)).allow(&["POST"]))
+        .service(
+            resource(&format!("{AUDIENCES}/{{key}}/remove")).route(post(audiences::remove)).allow(&["POST"]),
+        )
+        .service(
+            resource(&format!("{AUDIENCES}/{{key}}/rollback"))
+                .route(post(audiences::roll_back))
+                .allow(&["POST"]),
+        )
+        .service(resource(&format!("{AUDIENCES}/{{key}}/ids")).route(get(audiences::ids)).allow(&["GET"]))
+        .service(
+            resource(&format!("{AUDIENCES}/{{key}}/contains"))
+                .route(get(audiences::contains))
+                .allow(&["GET"]),
         )
         .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]));
 }
@@ -107,6 +127,11 @@ impl From<ManageError> for Problem {
             }
             ManageError::AudienceInvalid(_) => Code::AudienceInvalid,
             ManageError::AudienceTooLarge(_) => Code::AudienceTooLarge,
+            ManageError::Upload(error) => return Self::from_upload(error),
+            ManageError::Busy(_) => Code::UploadsBusy,
+            ManageError::AudienceInUse(flags) => {
+                return Self::new(Code::AudienceInUse, error.to_string()).with("flags", json!(flags));
+            }
             ManageError::Quota(_) => Code::QuotaReached,
             ManageError::KeyInvalid(_) => Code::KeyInvalid,
             ManageError::UnitSecretLimit => Code::UnitSecretLimit,
@@ -119,6 +144,24 @@ impl From<ManageError> for Problem {
 }
 
 impl Problem {
+    /// An upload that is not taken.
+    fn from_upload(error: &UploadError) -> Self {
+        let code = match error {
+            UploadError::Line(line) => {
+                return Self::new(Code::AudienceInvalid, error.to_string()).with("line", line.line.into());
+            }
+            UploadError::TooLarge(_) => Code::AudienceTooLarge,
+            UploadError::Bomb => Code::BodyTooLarge,
+            UploadError::Gzip(_) => Code::BodyInvalid,
+            UploadError::Incomplete => Code::BodyIncomplete,
+            UploadError::Disk(_) => {
+                tracing::error!(%error, "an upload was refused");
+                return Self::new(Code::DatabaseUnavailable, "the upload cannot be kept on disk now");
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+
     /// A failure of the database: waiting may help, unless a statement was wrong.
     fn from_store(error: &StoreError) -> Self {
         match error {

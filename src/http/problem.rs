@@ -125,6 +125,12 @@ codes! {
     AudienceInvalid "audience_invalid" UNPROCESSABLE_ENTITY "GENERAL";
     /// The upload has more ids than allowed.
     AudienceTooLarge "audience_too_large" PAYLOAD_TOO_LARGE "GENERAL";
+    /// Over 10,000 ids in one call.
+    TooManyIds "too_many_ids" BAD_REQUEST "GENERAL";
+    /// Flags ask for this audience.
+    AudienceInUse "audience_in_use" CONFLICT "GENERAL";
+    /// As many uploads as may are under way; `Retry-After` says when.
+    UploadsBusy "uploads_busy" SERVICE_UNAVAILABLE "GENERAL";
     /// There are as many flags, audiences or keys as allowed.
     QuotaReached "quota_reached" UNPROCESSABLE_ENTITY "GENERAL";
     /// A key's name, role or environment cannot be taken.
@@ -156,8 +162,8 @@ impl Code {
 
     /// Whole seconds to wait, where waiting helps.
     fn retry_after(self) -> Option<u32> {
-        matches!(self, Self::QueueFull | Self::DatabaseUnavailable | Self::NotReady | Self::RateLimited)
-            .then_some(1)
+        let waits = [Self::QueueFull, Self::DatabaseUnavailable, Self::NotReady, Self::RateLimited];
+        (waits.contains(&self) || self == Self::UploadsBusy).then_some(1)
     }
 }
 

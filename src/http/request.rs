@@ -182,11 +182,19 @@ impl Query {
     /// # Errors
     /// `query_invalid`.
     pub fn limit(&self) -> Result<usize, Problem> {
-        let Some(limit) = self.number("limit")? else { return Ok(LIMIT_DEFAULT) };
+        self.limit_of(LIMIT_DEFAULT, LIMIT_MAX)
+    }
+
+    /// How many items a page has, where others are usual.
+    ///
+    /// # Errors
+    /// `query_invalid`.
+    pub fn limit_of(&self, default: usize, most: usize) -> Result<usize, Problem> {
+        let Some(limit) = self.number("limit")? else { return Ok(default) };
         usize::try_from(limit)
             .ok()
-            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            .ok_or_else(|| Problem::new(Code::QueryInvalid, format!("`limit` is 1 to {LIMIT_MAX}")))
+            .filter(|limit| (1..=most).contains(limit))
+            .ok_or_else(|| Problem::new(Code::QueryInvalid, format!("`limit` is 1 to {most}")))
     }
 }
 

@@ -8,11 +8,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::error::LiveError;
 use super::feed::{Feed, Swap};
 use super::load::{self, AudienceKeys};
+use super::members::Loading;
 use super::meters::FlagMeters;
 use super::signing::{EnvironmentSettings, Signing};
 use crate::clock::SharedClock;
 use crate::engine::decision::Decision;
-use crate::engine::key::EnvironmentKey;
+use crate::engine::key::{AudienceKey, EnvironmentKey};
 use crate::engine::map::Map;
 use crate::engine::snapshot::Snapshot;
 use crate::store::{AudienceRow, EnvironmentRow, FlagRow, Store, StoreError};
@@ -203,9 +204,12 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
-        let snapshot = self
-            .compile(&current.snapshot, changed.environment.snapshot, changed.audiences, changed.flags)
-            .await?;
+        let mut base = current.snapshot.clone();
+        for key in &changed.deleted_audiences {
+            base = base.without_audience(key);
+        }
+        let snapshot =
+            self.compile(&base, changed.environment.snapshot, changed.audiences, changed.flags).await?;
         let signing = signing_of(&changed.environment, Some(&current));
         let published = self.publish(environment, |_| Some((snapshot, signing)));
         if let Some(at) = changed.changes.last().map(|change| change.at) {
@@ -224,8 +228,13 @@ impl Live {
         current: Option<&Published>,
     ) -> Result<Arc<Published>, LiveError> {
         let loaded = self.store.read_snapshot(environment.number).await?;
+        let there = |key: &AudienceKey| loaded.audiences.iter().any(|row| row.key == key.as_str());
+        let mut base = base.clone();
+        for gone in base.clone().audiences().iter().filter(|audience| !there(&audience.key)) {
+            base = base.without_audience(gone.key.as_str());
+        }
         let snapshot =
-            self.compile(base, loaded.environment.snapshot, loaded.audiences, loaded.flags).await?;
+            self.compile(&base, loaded.environment.snapshot, loaded.audiences, loaded.flags).await?;
         let signing = signing_of(&loaded.environment, current);
         let published = self.publish(environment, |_| Some((snapshot, signing)));
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
@@ -239,8 +248,8 @@ impl Live {
         audiences: Vec<AudienceRow>,
         flags: Vec<FlagRow>,
     ) -> Result<Snapshot, LiveError> {
-        let environment = base.environment_number();
-        let audiences = load::audiences(&self.store, &self.audience_keys, environment, audiences).await?;
+        let loading = Loading { store: &self.store, keys: &self.audience_keys, base };
+        let audiences = loading.audiences(audiences).await?;
         let now_ms = self.clock.now_ms();
         let flags = flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
         Ok(base.next(number, audiences, flags))

@@ -7,12 +7,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::LiveError;
 use crate::engine::compile::StoredFlag;
-use crate::engine::flag::{self, AudienceKind, Document, Faults, State};
+use crate::engine::flag::{self, Document, Faults, State};
 use crate::engine::json;
-use crate::engine::key::AudienceKey;
-use crate::engine::membership::{IdHasher, IdSet};
-use crate::engine::snapshot::Audience;
-use crate::store::{AudienceRow, FlagRow, PartRow, Store};
+use crate::engine::membership::IdHasher;
+use crate::store::{FlagRow, Store};
 
 /// The database's secrets that audience ids are hashed with, by number.
 #[derive(Debug, Clone)]
@@ -101,90 +99,8 @@ pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
     }
 }
 
-/// Stored audiences with their ids. One whose ids are damaged is unreadable, not empty.
-///
-/// # Errors
-/// [`LiveError`] if the database fails: what decides goes on with the ids it has, until it can be asked again.
-pub async fn audiences(
-    store: &Store,
-    keys: &AudienceKeys,
-    environment: i64,
-    rows: Vec<AudienceRow>,
-) -> Result<Vec<Audience>, LiveError> {
-    let mut audiences = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (Ok(key), Some(kind)) = (AudienceKey::parse(&row.key), AudienceKind::parse(&row.kind)) else {
-            tracing::error!(audience = %row.key, "a stored audience cannot be read");
-            continue;
-        };
-        let parts = store.audience_parts(environment, &key, row.generation).await?;
-        let ids = match ids(&parts, keys.newest_number(), row.size) {
-            Ok(ids) => Some(Arc::new(ids)),
-            Err(why) => {
-                tracing::error!(audience = %row.key, %why, "an audience cannot be read; flags that ask for it answer an error");
-                None
-            }
-        };
-        audiences.push(Audience { key, kind, version: row.version, size: row.size, ids });
-    }
-    Ok(audiences)
-}
-
-/// The set of an audience's parts. A part that is lost would make members strangers, and so open what they are
-/// excluded from: there must be as many hashes as ids.
-fn ids(parts: &[PartRow], hash_key: i64, size: i64) -> Result<IdSet, String> {
-    let mut hashes = Vec::new();
-    for part in parts {
-        if part.hash_key != hash_key {
-            return Err(format!("part {} is hashed with another secret", part.part));
-        }
-        if part.checksum != part_checksum(&part.hashes) {
-            return Err(format!("the checksum of part {} does not match", part.part));
-        }
-        let (chunks, rest) = part.hashes.as_chunks::<8>();
-        if !rest.is_empty() {
-            return Err(format!("part {} is cut", part.part));
-        }
-        hashes.extend(chunks.iter().map(|bytes| u64::from_le_bytes(*bytes)));
-    }
-    if i64::try_from(hashes.len()) != Ok(size) {
-        return Err(format!("it has {size} ids, and {} hashes of them", hashes.len()));
-    }
-    Ok(IdSet::new(hashes))
-}
-
 /// What stands beside a part: the first 16 bytes of BLAKE3.
 #[must_use]
 pub fn part_checksum(hashes: &[u8]) -> Vec<u8> {
     blake3::hash(hashes).as_bytes().iter().take(16).copied().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(number: i64, hashes: &[u64]) -> PartRow {
-        let hashes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
-        PartRow { part: number, checksum: part_checksum(&hashes), hashes, hash_key: 1 }
-    }
-
-    #[test]
-    fn damaged_ids_are_unreadable_never_fewer() {
-        let whole = [part(0, &[1, 2]), part(1, &[3])];
-        assert!(ids(&whole, 1, 3).unwrap().contains(3));
-        assert!(ids(&[], 1, 0).unwrap().is_empty());
-        let [first, _] = whole;
-        let lost = ids(std::slice::from_ref(&first), 1, 3).unwrap_err();
-        assert!(lost.contains("3 ids"), "{lost}");
-        assert!(ids(&[], 1, 3).is_err());
-        assert!(ids(std::slice::from_ref(&first), 2, 2).is_err(), "another secret");
-        let flipped = PartRow { hashes: vec![0; 16], ..first.clone() };
-        assert!(ids(&[flipped], 1, 2).is_err());
-        let cut = PartRow {
-            checksum: part_checksum(&first.hashes[..9]),
-            hashes: first.hashes[..9].to_vec(),
-            ..first
-        };
-        assert!(ids(&[cut], 1, 2).is_err());
-    }
 }

@@ -1,32 +1,73 @@
-//! Audiences: their contents are replaced as a whole, in a generation of their own that one short
-//! transaction switches to.
+//! Audiences: an upload is loaded beside what serves, in a generation of its own that one short transaction
+//! switches to; add, remove and rollback turn single ids over.
+
+mod edit;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use edit::Edit;
 
 use super::{Caller, Manage, ManageError, Page, Precondition, audit};
+use crate::audiences::blocks::{cut, full_part, parts};
+use crate::audiences::intake::Shape;
+use crate::audiences::{Format, Intake, Sorted};
 use crate::engine::flag::AudienceKind;
 use crate::engine::key::AudienceKey;
 use crate::engine::snapshot::Snapshot;
 use crate::live::Environment;
 use crate::live::load::part_checksum;
-use crate::store::{AudienceChange, AudienceRow, NewPart, StoreError};
+use crate::store::{AudienceChange, AudienceRow, NewPart, Place, Store, StoreError};
 
-/// Most ids of an upload.
-pub const IDS_MAX: i64 = 100_000;
+/// Most ids of an audience where nobody says how many.
+pub const IDS_MAX: i64 = 100_000_000;
 /// Most audiences of an environment.
 const AUDIENCES_MAX: usize = 1_000;
-/// Ids of one transaction: the writer is never held for long.
-const IDS_PER_TRANSACTION: usize = 5_000;
-/// Hashes of one stored part: 512 KiB.
-const HASHES_PER_PART: usize = 65_536;
+/// Uploads under way at a time: each takes up to 48 MiB.
+const UPLOADS_MAX: usize = 4;
 
-/// New contents of an audience.
+/// What uploads are given.
 #[derive(Debug, Clone)]
-pub struct Contents {
+pub struct Uploads {
+    folder: PathBuf,
+    ids_max: i64,
+    places: Arc<Semaphore>,
+}
+
+impl Uploads {
+    /// Uploads of at most `ids_max` ids, with what does not fit into memory in `folder`.
+    #[must_use]
+    pub fn new(folder: PathBuf, ids_max: i64) -> Self {
+        Self { folder, ids_max, places: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+    }
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self::new(PathBuf::from("."), IDS_MAX)
+    }
+}
+
+/// How an upload is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
     /// What it holds ids of; `None`: as it is, or users for a new one.
     pub kind: Option<AudienceKind>,
-    /// The ids, repeats allowed.
-    pub ids: Vec<String>,
+    /// How ids are written.
+    pub format: Format,
+    /// Whether they are compressed.
+    pub gzip: bool,
+}
+
+/// An upload that was admitted.
+pub struct Upload {
+    /// Takes the chunks.
+    pub intake: Intake,
+    kind: Option<AudienceKind>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// An audience after a change.
@@ -36,59 +77,119 @@ pub struct ChangedAudience {
     pub row: AudienceRow,
     /// Whether it is new.
     pub created: bool,
+    /// How many ids became members, and how many strangers, where single ones were named.
+    pub turned: u64,
+}
+
+/// A generation that nothing refers to yet: dropped before its time, it is swept.
+struct Unfinished {
+    store: Store,
+    environment: i64,
+    key: AudienceKey,
+    generation: i64,
+}
+
+impl Unfinished {
+    fn place(&self) -> Place<'_> {
+        Place { environment: self.environment, audience: &self.key, generation: self.generation }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and the next one sweeps.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (store, key, environment, generation) =
+            (self.store.clone(), self.key.clone(), self.environment, self.generation);
+        // Of one that was switched to meanwhile nothing is taken.
+        runtime.spawn(async move { sweep(&store, environment, &key, &[generation]).await });
+    }
+}
+
+async fn sweep(store: &Store, environment: i64, key: &AudienceKey, generations: &[i64]) {
+    for generation in generations {
+        // What is left over is swept by the job.
+        if let Err(error) = store.sweep_generation(environment, key.as_str(), *generation).await {
+            tracing::warn!(%error, audience = %key, "old contents of an audience are still there");
+        }
+    }
 }
 
 impl Manage {
-    /// Creates an audience, or replaces its contents, atomically.
+    /// Sets what uploads are given.
+    #[must_use]
+    pub fn with_uploads(mut self, uploads: Uploads) -> Self {
+        self.uploads = uploads;
+        self
+    }
+
+    /// Admits an upload, before its first byte is read.
     ///
     /// # Errors
-    /// [`ManageError::AudienceTooLarge`], [`ManageError::AudienceInvalid`] for another kind; those of the precondition.
+    /// [`ManageError::Busy`] if as many as may are under way, [`ManageError::AudienceInvalid`] for another kind; those
+    /// of the precondition.
+    pub async fn begin_upload(
+        &self,
+        environment: &Environment,
+        key: &AudienceKey,
+        sent: Sent,
+        precondition: &Precondition,
+    ) -> Result<Upload, ManageError> {
+        let old = self.store.audience(environment.number, key).await?;
+        self.admit(environment, key, sent.kind, old.as_ref(), precondition).await?;
+        let place = self.uploads.places.clone().try_acquire_owned();
+        let place = place.map_err(|_error| ManageError::Busy(UPLOADS_MAX))?;
+        let shape = Shape {
+            format: sent.format,
+            gzip: sent.gzip,
+            folder: self.uploads.folder.clone(),
+            ids_max: self.uploads.ids_max,
+        };
+        Ok(Upload { intake: Intake::begin(shape), kind: sent.kind, _place: place })
+    }
+
+    /// Creates an audience, or replaces its contents, atomically: what was there serves until all is stored.
+    ///
+    /// # Errors
+    /// [`ManageError::Upload`] if it cannot be taken; those of the precondition, also if it was met when the upload
+    /// began: somebody added an id meanwhile, which would be lost.
     pub async fn put_audience(
         &self,
         caller: &Caller,
         environment: &Environment,
         key: &AudienceKey,
-        contents: Contents,
+        upload: Upload,
         precondition: &Precondition,
     ) -> Result<ChangedAudience, ManageError> {
-        if contents.ids.len() as i64 > IDS_MAX {
-            return Err(ManageError::AudienceTooLarge(IDS_MAX));
-        }
+        let Upload { intake, kind, _place } = upload;
+        let sorted = intake.finish().await?;
         let old = self.store.audience(environment.number, key).await?;
-        let (kind, expected) =
-            self.admit(environment, key, contents.kind, old.as_ref(), precondition).await?;
-        let (generation, size) = self.load_generation(environment, key, contents.ids).await?;
+        let (kind, expected) = self.admit(environment, key, kind, old.as_ref(), precondition).await?;
+        let (unfinished, size) = self.load_generation(environment, key, sorted).await?;
         let now_ms = self.clock.now_ms();
         let mut change = self.begin(environment).await?;
+        let action = if old.is_some() { "replace" } else { "create" };
         let put = change
             .put_audience(AudienceChange {
                 key,
                 kind: kind.as_str(),
                 expected: Some(expected),
-                generation,
+                generation: unfinished.generation,
                 size,
                 at: now_ms,
                 actor: &caller.name,
                 reason: caller.reason.as_deref(),
-                action: if old.is_some() { "replace" } else { "create" },
+                action,
             })
             .await
             .map_err(|error| refused(error, key))?;
         let detail = json!({"version": put.version, "kind": kind.as_str(), "size": size, "size_before": old.as_ref().map(|row| row.size)});
-        let action = if old.is_some() { "replace" } else { "create" };
         change.audit(audit(caller, now_ms, action, "audience", key.as_str(), &detail.to_string())).await?;
-        let users =
-            environment.published().map(|published| users_of(&published.snapshot, key)).unwrap_or_default();
-        change.commit_change(&json!({"audiences": [key], "flags": users}).to_string(), now_ms).await?;
+        change.commit_change(&subjects(environment, key), now_ms).await?;
         self.live.catch_up(environment).await?;
-        for fallen in put.fallen {
-            // What is left over is swept at the next start.
-            if let Err(error) = self.store.sweep_generation(environment.number, key.as_str(), fallen).await {
-                tracing::warn!(%error, audience = %key, "old contents of an audience are still there");
-            }
-        }
+        self.sweep_beside(environment, key, put.fallen);
         let row = self.audience(environment, key).await?;
-        Ok(ChangedAudience { row, created: old.is_none() })
+        Ok(ChangedAudience { row, created: old.is_none(), turned: 0 })
     }
 
     /// One audience.
@@ -115,6 +216,39 @@ impl Manage {
     ) -> Result<Page<AudienceRow>, ManageError> {
         let rows = self.store.audiences_page(environment.number, after, limit as i64 + 1).await?;
         Ok(Page::cut(rows, limit, |row| row.key.clone()))
+    }
+
+    /// A page of an audience's ids in the order of their bytes, and the version that they are of.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`].
+    pub async fn audience_ids(
+        &self,
+        environment: &Environment,
+        key: &AudienceKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Page<String>, i64), ManageError> {
+        let row = self.audience(environment, key).await?;
+        let place = Place { environment: environment.number, audience: key, generation: row.generation };
+        let ids = self.store.audience_ids_page(place, after, limit + 1).await;
+        Ok((Page::cut(ids.map_err(|error| refused(error, key))?, limit, String::clone), row.version))
+    }
+
+    /// Whether `id` is a member, as the database has it, and the version of the audience.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`].
+    pub async fn audience_contains(
+        &self,
+        environment: &Environment,
+        key: &AudienceKey,
+        id: &str,
+    ) -> Result<(bool, i64), ManageError> {
+        let row = self.audience(environment, key).await?;
+        let place = Place { environment: environment.number, audience: key, generation: row.generation };
+        let found = self.store.members(place, &[id], None).await?.ok_or(ManageError::NotFound("audience"))?;
+        Ok((found == [true], row.version))
     }
 
     /// The kind that the contents have, and the version that the audience must be at.
@@ -151,44 +285,66 @@ impl Manage {
         }
     }
 
-    /// Loads ids into a new generation, which nothing refers to yet; its number and how many ids it holds.
+    /// Takes away contents that are kept no more, beside the answer: ten million ids take a while.
+    fn sweep_beside(&self, environment: &Environment, key: &AudienceKey, generations: Vec<i64>) {
+        let (store, key, environment) = (self.store.clone(), key.clone(), environment.number);
+        tokio::spawn(async move { sweep(&store, environment, &key, &generations).await });
+    }
+
+    /// Loads ids into a new generation, which nothing refers to yet; and how many ids it holds.
     async fn load_generation(
         &self,
         environment: &Environment,
         key: &AudienceKey,
-        mut ids: Vec<String>,
-    ) -> Result<(i64, i64), ManageError> {
-        let hasher = self.live.audience_keys().newest().map_err(ManageError::Behind)?;
-        let hash_key = self.live.audience_keys().newest_number();
-        // Sorted ids make sequential writes, and no two chunks the same id.
-        ids.sort_unstable();
-        ids.dedup();
-        let generation = self.store.begin_generation(environment.number, key, self.clock.now_ms()).await?;
-        for chunk in ids.chunks(IDS_PER_TRANSACTION) {
-            let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
-            self.store.append_ids(environment.number, key, generation, &chunk).await?;
-        }
-        for (number, bytes) in (0..).zip(parts(ids.iter().map(|id| hasher.hash(id)).collect())) {
+        sorted: Sorted,
+    ) -> Result<(Unfinished, i64), ManageError> {
+        let keys = self.live.audience_keys();
+        let (hasher, hash_key) = (keys.newest().map_err(ManageError::Behind)?, keys.newest_number());
+        let unfinished = Unfinished {
+            store: self.store.clone(),
+            environment: environment.number,
+            key: key.clone(),
+            generation: self.store.begin_generation(environment.number, key, self.clock.now_ms()).await?,
+        };
+        let (mut size, mut number, mut hashes) = (0, 0, Vec::new());
+        let mut batches = cut(sorted, hasher, self.uploads.ids_max);
+        let put = async |number: i64, bytes: Vec<u8>| {
             let part = NewPart { part: number, hashes: &bytes, hash_key, checksum: &part_checksum(&bytes) };
-            self.store.put_part(environment.number, key, generation, part).await?;
+            self.store.put_part(environment.number, key, unfinished.generation, part).await
+        };
+        while let Some(batch) = batches.recv().await {
+            let batch = batch?;
+            self.store.append_blocks(unfinished.place(), &batch.blocks, self.clock.now_ms()).await?;
+            size += batch.hashes.len() as i64;
+            hashes.extend(batch.hashes);
+            while let Some(bytes) = full_part(&mut hashes) {
+                put(number, bytes).await?;
+                number += 1;
+            }
         }
-        Ok((generation, ids.len() as i64))
+        for bytes in parts(hashes) {
+            put(number, bytes).await?;
+        }
+        Ok((unfinished, size))
     }
 }
 
-/// Hashes as stored: sorted, little-endian, in parts.
-pub(super) fn parts(mut hashes: Vec<u64>) -> Vec<Vec<u8>> {
-    hashes.sort_unstable();
-    hashes
-        .chunks(HASHES_PER_PART)
-        .map(|chunk| chunk.iter().flat_map(|hash| hash.to_le_bytes()).collect())
-        .collect()
+/// What a change of an audience names: it, and the flags that use it.
+fn subjects(environment: &Environment, key: &AudienceKey) -> String {
+    let users =
+        environment.published().map(|published| users_of(&published.snapshot, key)).unwrap_or_default();
+    json!({"audiences": [key], "flags": users}).to_string()
 }
 
-/// The flags whose conditions ask for `audience`.
+/// The flags whose conditions ask for `audience`, archived ones included. Of one that cannot be read it is
+/// enough that the name stands in it.
 fn users_of(snapshot: &Snapshot, audience: &AudienceKey) -> Vec<String> {
-    let Some(index) = snapshot.audience_index(audience.as_str()) else { return Vec::new() };
-    let users = snapshot.sorted().filter(|flag| flag.audiences().contains(&index));
+    let index = snapshot.audience_index(audience.as_str());
+    let named = format!("\"{audience}\"");
+    let users = snapshot.sorted().filter(|flag| {
+        index.is_some_and(|index| flag.audiences().contains(&index))
+            || flag.broken.is_some() && flag.json.contains(&named)
+    });
     users.map(|flag| flag.key.to_string()).collect()
 }
 

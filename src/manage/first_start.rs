@@ -3,19 +3,19 @@
 
 use serde_json::{Value, json};
 
-use super::audiences::parts;
 use super::keys::{KeyWish, row};
 use super::stage::deciding;
 use super::{Caller, ManageError, audit, seed};
 use crate::access::{KeyHash, Role, make_key};
+use crate::audiences::blocks::parts;
 use crate::engine::flag::{Faults, State, read};
 use crate::engine::key::{AudienceKey, EnvironmentKey, FlagKey};
 use crate::engine::membership::IdHasher;
 use crate::live::load::{checksum, part_checksum};
 use crate::random::{Random, base32, bytes};
 use crate::store::{
-    AudienceChange, FlagUpdate, Identity, NewEnvironment, NewFlag, NewPart, NewSecret, StageRow, Store,
-    StoreError, VersionRow, WriteTx,
+    AudienceChange, FlagUpdate, Identity, NewBlock, NewEnvironment, NewFlag, NewPart, NewSecret, StageRow,
+    Store, StoreError, VersionRow, WriteTx,
 };
 
 /// Who the audit names for what the first start makes.
@@ -114,7 +114,8 @@ async fn seed_audiences(
         let key =
             AudienceKey::parse(audience.key).map_err(|error| ManageError::KeyInvalid(error.to_string()))?;
         let generation = tx.begin_generation(&key, now_ms).await?;
-        tx.append_ids(&key, generation, audience.ids).await?;
+        let blocks: Vec<NewBlock> = NewBlock::new(audience.ids).into_iter().collect();
+        tx.append_blocks(&key, generation, &blocks, now_ms).await?;
         for (number, bytes) in (0..).zip(parts(audience.ids.iter().map(|id| hasher.hash(id)).collect())) {
             let part =
                 NewPart { part: number, hashes: &bytes, hash_key: 1, checksum: &part_checksum(&bytes) };

@@ -1,5 +1,7 @@
 //! Audiences, and the generations of their contents. A generation is filled in many short transactions,
-//! then one change switches to it.
+//! then one change switches to it; add and remove leave it and turn single ids over.
+
+mod contents;
 
 use crate::engine::key::AudienceKey;
 
@@ -8,10 +10,14 @@ use super::error::StoreError;
 use super::lent::{Lent, both, run};
 use super::write::WriteTx;
 
+pub use contents::{DeltaRow, NewBlock, Place};
+
 /// Versions of an audience whose contents are kept: the current one and three before it.
 const VERSIONS_KEPT: i64 = 4;
 /// Rows that one transaction deletes.
 const SWEEP_ROWS: i64 = 5_000;
+/// Blocks that one transaction deletes.
+const SWEEP_BLOCKS: i64 = 200;
 /// Attempts to take a generation's number that another instance takes too.
 const NUMBER_ATTEMPTS: u32 = 10;
 
@@ -192,24 +198,34 @@ impl Store {
             .bind(environment).bind(key.as_str()).bind(generation).fetch_all(c))
     }
 
-    /// Ids of a generation in the order of their bytes, after an id.
+    /// The parts of a generation after one, in order, at most `limit`.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
-    pub async fn audience_ids_page(
+    pub async fn audience_parts_page(
         &self,
-        environment: i64,
-        key: &AudienceKey,
-        generation: i64,
-        after: Option<&str>,
+        place: Place<'_>,
+        after_part: i64,
         limit: i64,
-    ) -> Result<Vec<String>, StoreError> {
-        let mut lent = self.reader("audience ids").await?;
-        both!(&mut lent, "audience ids", c => sqlx::query_scalar::<_, String>(
-            "SELECT id FROM audience_ids
-             WHERE environment = $1 AND audience = $2 AND generation = $3 AND id > $4 ORDER BY id LIMIT $5")
-            .bind(environment).bind(key.as_str()).bind(generation).bind(after.unwrap_or("")).bind(limit)
-            .fetch_all(c))
+    ) -> Result<Vec<PartRow>, StoreError> {
+        let mut lent = self.reader("audience parts").await?;
+        both!(&mut lent, "audience parts", c => sqlx::query_as::<_, PartRow>(
+            "SELECT part, hashes, hash_key, checksum FROM audience_parts
+             WHERE environment = $1 AND audience = $2 AND generation = $3 AND part > $4 ORDER BY part LIMIT $5")
+            .bind(place.environment).bind(place.audience.as_str()).bind(place.generation).bind(after_part)
+            .bind(limit).fetch_all(c))
+    }
+
+    /// How many ids a generation was made with; `None` if it is not whole.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn generation_size(&self, place: Place<'_>) -> Result<Option<i64>, StoreError> {
+        let mut lent = self.reader("generation").await?;
+        both!(&mut lent, "generation", c => sqlx::query_scalar::<_, i64>(
+            "SELECT size FROM audience_generations
+             WHERE environment = $1 AND audience = $2 AND generation = $3 AND finished_at IS NOT NULL AND size >= 0")
+            .bind(place.environment).bind(place.audience.as_str()).bind(place.generation).fetch_optional(c))
     }
 
     /// Begins a generation; its number is answered.
@@ -228,23 +244,6 @@ impl Store {
         Ok(generation)
     }
 
-    /// Adds ids to a generation; how many were new is answered.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of a write.
-    pub async fn append_ids(
-        &self,
-        environment: i64,
-        key: &AudienceKey,
-        generation: i64,
-        ids: &[&str],
-    ) -> Result<u64, StoreError> {
-        let mut lent = self.write_transaction("append ids", self.deadlines.write).await?;
-        let added = append_ids(&mut lent, environment, key, generation, ids).await?;
-        lent.commit().await?;
-        Ok(added)
-    }
-
     /// Keeps a part of a generation; one of the same number is replaced.
     ///
     /// # Errors
@@ -261,7 +260,8 @@ impl Store {
         lent.commit().await
     }
 
-    /// Deletes a generation in pieces, each a transaction of its own, its row last.
+    /// Deletes a generation to which nothing refers, in pieces, each a transaction of its own, its row last.
+    /// From the first on nobody reads it any more: half of it would make strangers of members.
     ///
     /// # Errors
     /// Any [`StoreError`] of a write; what is left is swept by the next call.
@@ -271,21 +271,41 @@ impl Store {
         audience: &str,
         generation: i64,
     ) -> Result<(), StoreError> {
-        const IDS: &str = "DELETE FROM audience_ids WHERE environment = $1 AND audience = $2 AND generation = $3
-             AND id IN (SELECT id FROM audience_ids WHERE environment = $1 AND audience = $2 AND generation = $3
-                        ORDER BY id LIMIT $4)";
+        const MARK: &str = "UPDATE audience_generations SET size = -1
+             WHERE environment = $1 AND audience = $2 AND generation = $3 AND size >= 0 AND $4 > 0 AND NOT EXISTS (
+                 SELECT 1 FROM audiences AS a
+                 JOIN audience_versions AS v ON v.environment = a.environment AND v.audience = a.key
+                 WHERE a.environment = $1 AND a.key = $2 AND v.version > a.version - $5 AND v.generation = $3)";
+        const BLOCKS: &str = "DELETE FROM audience_blocks WHERE environment = $1 AND audience = $2 AND generation = $3
+             AND first IN (SELECT first FROM audience_blocks
+                           WHERE environment = $1 AND audience = $2 AND generation = $3 ORDER BY first LIMIT $4)
+             AND EXISTS (SELECT 1 FROM audience_generations
+                         WHERE environment = $1 AND audience = $2 AND generation = $3 AND size < 0) AND $5 > 0";
+        const DELTAS: &str = "DELETE FROM audience_deltas WHERE environment = $1 AND audience = $2 AND generation = $3
+             AND id IN (SELECT id FROM audience_deltas
+                        WHERE environment = $1 AND audience = $2 AND generation = $3 ORDER BY id LIMIT $4)
+             AND EXISTS (SELECT 1 FROM audience_generations
+                         WHERE environment = $1 AND audience = $2 AND generation = $3 AND size < 0) AND $5 > 0";
         const PARTS: &str = "DELETE FROM audience_parts WHERE environment = $1 AND audience = $2 AND generation = $3
              AND part IN (SELECT part FROM audience_parts WHERE environment = $1 AND audience = $2 AND generation = $3
-                        ORDER BY part LIMIT $4)";
+                          ORDER BY part LIMIT $4)
+             AND EXISTS (SELECT 1 FROM audience_generations
+                         WHERE environment = $1 AND audience = $2 AND generation = $3 AND size < 0) AND $5 > 0";
         const ROW: &str = "DELETE FROM audience_generations
-             WHERE environment = $1 AND audience = $2 AND generation = $3 AND $4 > 0";
-        for (sql, limit) in [(IDS, SWEEP_ROWS), (PARTS, 1), (ROW, 1)] {
+             WHERE environment = $1 AND audience = $2 AND generation = $3 AND size < 0 AND $4 > 0 AND $5 > 0";
+        let pieces = [(MARK, 1), (BLOCKS, SWEEP_BLOCKS), (DELTAS, SWEEP_ROWS), (PARTS, 1), (ROW, 1)];
+        for (sql, limit) in pieces {
             loop {
                 let mut lent = self.write_transaction("sweep", self.deadlines.write).await?;
                 let deleted = run!(
                     &mut lent,
                     "sweep",
-                    sqlx::query(sql).bind(environment).bind(audience).bind(generation).bind(limit)
+                    sqlx::query(sql)
+                        .bind(environment)
+                        .bind(audience)
+                        .bind(generation)
+                        .bind(limit)
+                        .bind(VERSIONS_KEPT)
                 )?;
                 lent.commit().await?;
                 if deleted == 0 {
@@ -296,8 +316,8 @@ impl Store {
         Ok(())
     }
 
-    /// Generations begun before a time to which nothing refers: uploads that ended nowhere, contents that
-    /// are kept no more, contents of deleted audiences.
+    /// Generations that were last fed before a time and to which nothing refers: uploads that ended nowhere,
+    /// contents that are kept no more, contents of deleted audiences.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
@@ -305,7 +325,7 @@ impl Store {
         let mut lent = self.reader("abandoned generations").await?;
         both!(&mut lent, "abandoned generations", c => sqlx::query_as::<_, GenerationRow>(
             "SELECT g.environment, g.audience, g.generation FROM audience_generations AS g
-             WHERE g.created_at < $1 AND NOT EXISTS (
+             WHERE (g.fed_at < $1 OR g.size < 0) AND NOT EXISTS (
                  SELECT 1 FROM audiences AS a
                  JOIN audience_versions AS v ON v.environment = a.environment AND v.audience = a.key
                  WHERE a.environment = g.environment AND a.key = g.audience
@@ -350,8 +370,8 @@ async fn begin_generation(
 ) -> Result<i64, StoreError> {
     for _ in 0..NUMBER_ATTEMPTS {
         let taken = both!(lent, "begin a generation", c => sqlx::query_scalar::<_, i64>(
-            "INSERT INTO audience_generations (environment, audience, generation, created_at, finished_at)
-             SELECT $1, $2, COALESCE(MAX(generation), 0) + 1, $3, NULL FROM (
+            "INSERT INTO audience_generations (environment, audience, generation, fed_at, finished_at, size)
+             SELECT $1, $2, COALESCE(MAX(generation), 0) + 1, $3, NULL, 0 FROM (
                  SELECT generation FROM audience_generations WHERE environment = $1 AND audience = $2
                  UNION ALL
                  SELECT generation FROM audience_versions WHERE environment = $1 AND audience = $2) AS used
@@ -362,29 +382,6 @@ async fn begin_generation(
         }
     }
     Err(StoreError::Unavailable("too many uploads of one audience at once".into()))
-}
-
-async fn append_ids(
-    lent: &mut Lent,
-    environment: i64,
-    key: &AudienceKey,
-    generation: i64,
-    ids: &[&str],
-) -> Result<u64, StoreError> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    let ids = serde_json::Value::from(ids).to_string();
-    let sql = lent.pick(
-        "INSERT INTO audience_ids (environment, audience, generation, id)
-         SELECT $1, $2, $3, value FROM json_each($4) WHERE true ON CONFLICT DO NOTHING",
-        "INSERT INTO audience_ids (environment, audience, generation, id)
-         SELECT $1, $2, $3, json_array_elements_text($4::json) ON CONFLICT DO NOTHING",
-    );
-    run!(
-        lent,
-        "append ids",
-        sqlx::query(sql).bind(environment).bind(key.as_str()).bind(generation).bind(ids.as_str())
-    )
 }
 
 async fn put_part(
@@ -433,20 +430,6 @@ impl WriteTx {
         begin_generation(&mut self.lent, environment, key, now_ms).await
     }
 
-    /// Adds ids to a generation inside this transaction; how many were new is answered.
-    ///
-    /// # Errors
-    /// [`StoreError::NotLocked`] without an environment.
-    pub async fn append_ids(
-        &mut self,
-        key: &AudienceKey,
-        generation: i64,
-        ids: &[&str],
-    ) -> Result<u64, StoreError> {
-        let environment = self.locked()?;
-        append_ids(&mut self.lent, environment, key, generation, ids).await
-    }
-
     /// Keeps a part of a generation inside this transaction.
     ///
     /// # Errors
@@ -477,10 +460,11 @@ impl WriteTx {
             _ => {}
         }
         let finished = both!(&mut self.lent, "finish a generation", c => sqlx::query_scalar::<_, i64>(
-            "UPDATE audience_generations SET finished_at = COALESCE(finished_at, $4)
-             WHERE environment = $1 AND audience = $2 AND generation = $3 RETURNING generation")
+            "UPDATE audience_generations
+             SET size = CASE WHEN finished_at IS NULL THEN $5 ELSE size END, finished_at = COALESCE(finished_at, $4)
+             WHERE environment = $1 AND audience = $2 AND generation = $3 AND size >= 0 RETURNING generation")
             .bind(environment).bind(change.key.as_str()).bind(change.generation).bind(change.at)
-            .fetch_optional(c))?;
+            .bind(change.size).fetch_optional(c))?;
         finished.ok_or(StoreError::NotFound)?;
         let version = self.append_audience_version(&change).await?;
         run!(&mut self.lent, "put an audience", sqlx::query(
@@ -493,6 +477,23 @@ impl WriteTx {
             .bind(change.generation).bind(change.size).bind(change.at).bind(change.actor))?;
         let fallen = self.fallen(change.key, version).await?;
         Ok(AudiencePut { version, fallen })
+    }
+
+    /// A version of an audience whose contents are kept, `None` for one that is not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn kept_version(
+        &mut self,
+        row: &AudienceRow,
+        version: i64,
+    ) -> Result<Option<AudienceVersionRow>, StoreError> {
+        let environment = self.locked()?;
+        both!(&mut self.lent, "kept version", c => sqlx::query_as::<_, AudienceVersionRow>(
+            "SELECT version, generation, size, at, actor, reason, action FROM audience_versions
+             WHERE environment = $1 AND audience = $2 AND version = $3 AND version > $4 AND version <= $5")
+            .bind(environment).bind(row.key.as_str()).bind(version).bind(row.version - VERSIONS_KEPT)
+            .bind(row.version).fetch_optional(c))
     }
 
     /// Deletes an audience; its history stays, and the generations to be swept after the commit are answered.

@@ -35,8 +35,10 @@ pub struct ChangedRows {
     pub changes: Vec<ChangeRow>,
     /// The flags that they name.
     pub flags: Vec<FlagRow>,
-    /// The audiences that they name; one that is missing was deleted.
+    /// The audiences that they name and that are there.
     pub audiences: Vec<AudienceRow>,
+    /// The audiences that they name and that were deleted.
+    pub deleted_audiences: Vec<String>,
 }
 
 #[derive(serde::Deserialize, Default)]
@@ -93,9 +95,11 @@ impl Store {
             named.audiences.extend(subjects.audiences);
         }
         let flags = named_flags(&mut lent, environment, named.flags).await?;
-        let audiences = named_audiences(&mut lent, environment, named.audiences).await?;
+        let audiences = named_audiences(&mut lent, environment, named.audiences.clone()).await?;
         lent.commit().await?;
-        Ok(Some(ChangedRows { environment: row, changes, flags, audiences }))
+        let mut deleted_audiences = named.audiences;
+        deleted_audiences.retain(|key| !audiences.iter().any(|row| row.key == *key));
+        Ok(Some(ChangedRows { environment: row, changes, flags, audiences, deleted_audiences }))
     }
 }
 

@@ -27,7 +27,8 @@ use tokio::time::Instant;
 
 pub use api_keys::{KeyRow, NewKey};
 pub use audiences::{
-    AudienceChange, AudiencePut, AudienceRow, AudienceVersionRow, GenerationRow, NewPart, PartRow,
+    AudienceChange, AudiencePut, AudienceRow, AudienceVersionRow, DeltaRow, GenerationRow, NewBlock, NewPart,
+    PartRow, Place,
 };
 pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use changes::{ChangeRow, ChangedRows, Loaded};
@@ -99,7 +100,7 @@ pub struct Counts {
     pub changes: i64,
     /// Rows of `audit`.
     pub audit: i64,
-    /// Rows of `audience_ids`.
+    /// Ids in all blocks of audiences, kept contents included.
     pub audience_ids: i64,
     /// Rows of `exposures`.
     pub exposures: i64,
@@ -157,7 +158,8 @@ impl Store {
                     (SELECT count(*) FROM stages WHERE environment = $1) AS stages,
                     (SELECT count(*) FROM changes WHERE environment = $1) AS changes,
                     (SELECT count(*) FROM audit WHERE environment = $1) AS audit,
-                    (SELECT count(*) FROM audience_ids WHERE environment = $1) AS audience_ids,
+                    (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM audience_blocks
+                     WHERE environment = $1) AS audience_ids,
                     (SELECT count(*) FROM exposures WHERE environment = $1) AS exposures,
                     (SELECT count(*) FROM steps WHERE environment = $1) AS steps")
             .bind(environment).fetch_one(c))

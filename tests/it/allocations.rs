@@ -19,8 +19,10 @@ fn shop() -> Snapshot {
         key: AudienceKey::parse(key).unwrap(),
         kind,
         version: 1,
+        generation: 1,
         size: 1,
-        ids: Some(Arc::new(IdSet::new(ids.iter().map(|id| hasher.hash(id)).collect()))),
+        ids: Some(Arc::new(IdSet::new(ids.iter().map(|id| hasher.hash(id)).collect()).into())),
+        read_through: false,
     };
     let audiences = vec![
         audience("wechat-testers", AudienceKind::User, &["tester-1"]),

@@ -3,6 +3,7 @@
 //! Integration tests: one binary, since each further one links everything again.
 
 mod allocations;
+mod audiences;
 mod badges;
 mod cli;
 mod decide;

@@ -51,6 +51,12 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("GET", "/v1/environments/{environment}/audiences", "aeA"),
     ("GET", "/v1/environments/{environment}/audiences/{key}", "aeA"),
     ("PUT", "/v1/environments/{environment}/audiences/{key}", "eA"),
+    ("DELETE", "/v1/environments/{environment}/audiences/{key}", "eA"),
+    ("POST", "/v1/environments/{environment}/audiences/{key}/add", "eA"),
+    ("POST", "/v1/environments/{environment}/audiences/{key}/remove", "eA"),
+    ("POST", "/v1/environments/{environment}/audiences/{key}/rollback", "eA"),
+    ("GET", "/v1/environments/{environment}/audiences/{key}/ids", "aeA"),
+    ("GET", "/v1/environments/{environment}/audiences/{key}/contains", "aeA"),
     ("GET", "/v1/environments/{environment}/audit", "aeA"),
 ];
 
@@ -154,8 +160,10 @@ fn every_route_takes_exactly_its_roles() {
 
 /// A call with an empty object as body.
 fn plain_call(huidu: &Huidu, method: &str, path: &str, key: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut all =
-        vec![("content-type", if path.contains("/audiences/") { "text/plain" } else { "application/json" })];
+    let mut all = vec![(
+        "content-type",
+        if path.ends_with("/audiences/nobody") { "text/plain" } else { "application/json" },
+    )];
     all.extend(headers);
     if STREAMS.contains(&path) {
         // It does not end, so only its head is read.

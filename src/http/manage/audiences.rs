@@ -3,24 +3,32 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{page_json, tagged};
 use crate::access::role::{Edit, Read};
-use crate::audiences::{Format, parse};
+use crate::audiences::{Format, UploadError, checked};
 use crate::clock::rfc3339;
 use crate::engine::flag::AudienceKind;
 use crate::engine::key::AudienceKey;
 use crate::http::access::Access;
-use crate::http::body::Upload;
+use crate::http::body::{JsonBody, Upload};
+use crate::http::is_gzip;
+use crate::http::json::typed;
 use crate::http::problem::{Code, Problem};
-use crate::http::request::{Query, caller, named, precondition};
+use crate::http::request::{Query, caller, if_match, named, precondition};
 use crate::http::service::Service;
-use crate::manage::audiences::{Contents, IDS_MAX};
+use crate::manage::audiences::{ChangedAudience, Edit as Editing, Sent, Upload as Admitted};
+use crate::manage::{Caller, ManageError, Precondition};
 use crate::store::AudienceRow;
 
-/// Bytes of an upload: as many of the longest ids as an audience may hold.
-const UPLOAD_BYTES_MAX: usize = 32 << 20;
+/// Most ids of a call that adds or removes them.
+const EDIT_IDS_MAX: usize = 10_000;
+/// Bytes of such a call.
+const EDIT_BYTES_MAX: usize = 4 << 20;
+/// Ids of a page where nobody asks for a number, and at most.
+const IDS_LIMITS: (usize, usize) = (1_000, 10_000);
 
 fn audience_json(row: &AudienceRow) -> Value {
     json!({
@@ -55,52 +63,52 @@ pub(super) async fn read(
     Ok(tagged(StatusCode::OK, row.version).json(audience_json(&row)))
 }
 
-/// `PUT .../audiences/{key}?kind=`: replaces its ids, all at once.
+/// `PUT .../audiences/{key}?kind=`: replaces its ids, all at once, as they stream.
 pub(super) async fn replace(
     access: Access<Edit>,
     req: HttpRequest,
     mut upload: Upload,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    let head = match head(&req) {
-        Ok(head) => head,
+    let (head, admitted) = match admit(&access, &req, &service).await {
+        Ok(admitted) => admitted,
         Err(problem) => return Err(upload.refuse(problem).await),
     };
-    let precondition = match precondition(&req) {
-        Ok(precondition) => precondition,
-        Err(problem) => return Err(upload.refuse(problem).await),
-    };
-    let caller = match caller(&req, &access.actor, None) {
-        Ok(caller) => caller,
-        Err(problem) => return Err(upload.refuse(problem).await),
-    };
-    let mut body = Vec::new();
     while let Some(chunk) = upload.chunk().await? {
-        if body.len() + chunk.len() > UPLOAD_BYTES_MAX {
-            let problem = Problem::new(
-                Code::AudienceTooLarge,
-                format!("an upload has at most {IDS_MAX} ids of 256 bytes"),
-            );
-            return Err(upload.refuse(problem).await);
+        if !admitted.intake.feed(chunk).await {
+            // It was refused half way, and says why at once.
+            let refused = admitted.intake.finish().await.err().unwrap_or(UploadError::Incomplete);
+            return Err(upload.refuse(ManageError::Upload(refused).into()).await);
         }
-        body.extend_from_slice(&chunk);
     }
-    let (key, kind, format) = head;
-    // A long list takes milliseconds: not on a thread that decides.
-    let parsed = actix_web::web::block(move || parse(format, &body)).await;
-    let parsed = parsed.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
-    let ids = parsed.map_err(|error| {
-        Problem::new(Code::AudienceInvalid, error.to_string()).with("line", error.line.into())
-    })?;
-    let contents = Contents { kind, ids };
-    let changed =
-        service.manage.put_audience(&caller, &access.environment, &key, contents, &precondition).await?;
+    let Head { key, precondition, caller } = head;
+    let manage = &service.manage;
+    let changed = manage.put_audience(&caller, &access.environment, &key, admitted, &precondition).await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, changed.row.version).json(audience_json(&changed.row)))
 }
 
-/// What stands before the body: which audience, of what, written how.
-fn head(req: &HttpRequest) -> Result<(AudienceKey, Option<AudienceKind>, Format), Problem> {
+/// What stands before the body: which audience, from what, by whom.
+struct Head {
+    key: AudienceKey,
+    precondition: Precondition,
+    caller: Caller,
+}
+
+/// Reads the head of an upload, and refuses it before its body where that is known already.
+async fn admit(
+    access: &Access<Edit>,
+    req: &HttpRequest,
+    service: &Service,
+) -> Result<(Head, Admitted), Problem> {
+    let (key, sent) = sent(req)?;
+    let head = Head { key, precondition: precondition(req)?, caller: caller(req, &access.actor, None)? };
+    let begun = service.manage.begin_upload(&access.environment, &head.key, sent, &head.precondition).await?;
+    Ok((head, begun))
+}
+
+/// Which audience, of what, written how.
+fn sent(req: &HttpRequest) -> Result<(AudienceKey, Sent), Problem> {
     let key = named(req, "key", AudienceKey::parse)?;
     let query = Query::read(req, &["kind"])?;
     let kind = match query.text("kind") {
@@ -117,5 +125,141 @@ fn head(req: &HttpRequest) -> Result<(AudienceKey, Option<AudienceKind>, Format)
     let format = Format::of_media_type(media).ok_or_else(|| {
         Problem::new(Code::UnsupportedMediaType, "ids come as text/plain, text/csv or application/x-ndjson")
     })?;
-    Ok((key, kind, format))
+    Ok((key, Sent { kind, format, gzip: is_gzip(req) }))
+}
+
+/// Ids to add or to remove.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdsBody {
+    ids: Vec<String>,
+    reason: Option<String>,
+}
+
+/// `POST .../audiences/{key}/add`: ids become members.
+pub(super) async fn add(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<EDIT_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    edit(&access, &req, &body, &service, Editing::Add).await
+}
+
+/// `POST .../audiences/{key}/remove`: ids become strangers.
+pub(super) async fn remove(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<EDIT_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    edit(&access, &req, &body, &service, Editing::Remove).await
+}
+
+async fn edit(
+    access: &Access<Edit>,
+    req: &HttpRequest,
+    body: &JsonBody<EDIT_BYTES_MAX>,
+    service: &Service,
+    editing: Editing,
+) -> Result<HttpResponse, Problem> {
+    let key = named(req, "key", AudienceKey::parse)?;
+    Query::read(req, &[])?;
+    let IdsBody { mut ids, reason } = typed(&body.0)?;
+    if ids.len() > EDIT_IDS_MAX {
+        return Err(Problem::new(Code::TooManyIds, format!("a call has at most {EDIT_IDS_MAX} ids")));
+    }
+    for (at, id) in ids.iter_mut().enumerate() {
+        // As in an upload: an id with outer blanks could not be uploaded again.
+        let trimmed = checked(id.trim()).map(str::to_owned);
+        *id = trimmed.map_err(|why| {
+            Problem::new(Code::AudienceInvalid, format!("`ids[{at}]`: {why}")).with("index", at.into())
+        })?;
+    }
+    let caller = caller(req, &access.actor, reason)?;
+    let changed = service.manage.edit_audience(&caller, &access.environment, &key, editing, &ids).await?;
+    let count = if editing == Editing::Add { "added" } else { "removed" };
+    Ok(turned(&changed, count))
+}
+
+/// An audience after ids were turned over, and how many were.
+fn turned(changed: &ChangedAudience, count: &str) -> HttpResponse {
+    let mut body = audience_json(&changed.row);
+    if let Some(body) = body.as_object_mut() {
+        body.insert(count.to_owned(), changed.turned.into());
+    }
+    tagged(StatusCode::OK, changed.row.version).json(body)
+}
+
+/// Where to go back to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackBody {
+    version: i64,
+    reason: Option<String>,
+}
+
+/// `POST .../audiences/{key}/rollback`: the contents of a kept version become those of the newest.
+pub(super) async fn roll_back(
+    access: Access<Edit>,
+    req: HttpRequest,
+    body: JsonBody<EDIT_BYTES_MAX>,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", AudienceKey::parse)?;
+    Query::read(&req, &[])?;
+    let precondition = if_match(&req)?;
+    let RollbackBody { version, reason } = typed(&body.0)?;
+    let caller = caller(&req, &access.actor, reason)?;
+    let manage = &service.manage;
+    let changed =
+        manage.roll_back_audience(&caller, &access.environment, &key, version, &precondition).await?;
+    Ok(tagged(StatusCode::OK, changed.row.version).json(audience_json(&changed.row)))
+}
+
+/// `DELETE .../audiences/{key}`; `If-Match` is heeded, but not needed.
+pub(super) async fn delete(
+    access: Access<Edit>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", AudienceKey::parse)?;
+    Query::read(&req, &[])?;
+    let precondition = match req.headers().contains_key(header::IF_MATCH) {
+        true => if_match(&req)?,
+        false => Precondition::Any,
+    };
+    let caller = caller(&req, &access.actor, None)?;
+    service.manage.delete_audience(&caller, &access.environment, &key, &precondition).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET .../audiences/{key}/ids`: its ids, in the order of their bytes.
+pub(super) async fn ids(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", AudienceKey::parse)?;
+    let query = Query::read(&req, &["limit", "cursor"])?;
+    let limit = query.limit_of(IDS_LIMITS.0, IDS_LIMITS.1)?;
+    let cursor = query.text("cursor").map(checked).transpose();
+    let cursor = cursor.map_err(|why| Problem::new(Code::QueryInvalid, format!("`cursor`: {why}")))?;
+    let (page, version) = service.manage.audience_ids(&access.environment, &key, cursor, limit).await?;
+    let body = json!({"items": page.items, "next_cursor": page.next_cursor, "version": version});
+    Ok(HttpResponse::Ok().json(body))
+}
+
+/// `GET .../audiences/{key}/contains?id=`
+pub(super) async fn contains(
+    access: Access<Read>,
+    req: HttpRequest,
+    service: Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let key = named(&req, "key", AudienceKey::parse)?;
+    let query = Query::read(&req, &["id"])?;
+    let id = query.text("id").ok_or_else(|| Problem::new(Code::QueryInvalid, "`id` is needed"))?;
+    let id = checked(id.trim()).map_err(|why| Problem::new(Code::QueryInvalid, format!("`id`: {why}")))?;
+    let (contains, version) = service.manage.audience_contains(&access.environment, &key, id).await?;
+    Ok(HttpResponse::Ok().json(json!({"id": id, "contains": contains, "version": version})))
 }

@@ -112,8 +112,8 @@ fn a_kind_is_fixed_and_a_condition_on_another_is_a_warning() {
 }
 
 #[test]
-fn a_hundred_thousand_ids_decide_and_one_more_is_refused() {
-    let huidu = Huidu::start();
+fn a_hundred_thousand_ids_decide_and_one_more_than_the_quota_is_refused() {
+    let huidu = Huidu::start_with(&[("AUDIENCE_IDS_MAX", "100000")]);
     let mut ids = String::new();
     for n in 0..100_000 {
         writeln!(ids, "u-{n}").unwrap();
