@@ -49,7 +49,7 @@ fn cut_all(
     give: &mut dyn FnMut(Batch) -> bool,
 ) -> Result<(), UploadError> {
     let (mut batch, mut block, mut bytes, mut size) = (Batch::default(), Vec::<String>::new(), 0, 0);
-    while let Some(id) = sorted.next()? {
+    while let Some(id) = sorted.take_next()? {
         size += 1;
         if size > ids_max {
             return Err(UploadError::TooLarge(ids_max));

@@ -183,7 +183,7 @@ mod tests {
             };
             let mut sorted = finished?;
             let mut ids = Vec::new();
-            while let Some(id) = sorted.next()? {
+            while let Some(id) = sorted.take_next()? {
                 ids.push(id.to_owned());
             }
             Ok(ids)

@@ -218,7 +218,7 @@ impl Sorted {
     ///
     /// # Errors
     /// [`UploadError::Disk`].
-    pub fn next(&mut self) -> Result<Option<&str>, UploadError> {
+    pub fn take_next(&mut self) -> Result<Option<&str>, UploadError> {
         let bytes = match &mut self.0 {
             Source::Memory { texts, places, next } => {
                 let Some(place) = places.get(*next) else { return Ok(None) };
@@ -267,7 +267,7 @@ mod tests {
         let mut sorted = sorter.finish().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file with a name is left");
         let mut all = Vec::new();
-        while let Some(id) = sorted.next().unwrap() {
+        while let Some(id) = sorted.take_next().unwrap() {
             all.push(id.to_owned());
         }
         all

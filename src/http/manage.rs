@@ -26,7 +26,6 @@ pub(super) const UPLOAD: &str = "/v1/environments/{environment}/audiences/{key}"
 /// Routes below `/v1/environments` and `/v1/keys`; all of them after the hot ones.
 pub(super) fn routes(config: &mut ServiceConfig) {
     const FLAGS: &str = "/v1/environments/{environment}/flags";
-    const AUDIENCES: &str = "/v1/environments/{environment}/audiences";
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
     config
         .service(
@@ -72,30 +71,28 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/explain").route(post(flags::explain)).allow(&["POST"]))
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
+        .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]))
+        .configure(audience_routes);
+}
+
+/// Routes of audiences.
+fn audience_routes(config: &mut ServiceConfig) {
+    const AUDIENCES: &str = "/v1/environments/{environment}/audiences";
+    let audience = |tail: &str| resource(&format!("{AUDIENCES}/{{key}}{tail}"));
+    config
         .service(resource(AUDIENCES).route(get(audiences::list)).allow(&["GET"]))
         .service(
-            resource(&format!("{AUDIENCES}/{{key}}"))
+            audience("")
                 .route(get(audiences::read))
                 .route(put(audiences::replace))
                 .route(super::delete(audiences::delete))
                 .allow(&["GET", "PUT", "DELETE"]),
         )
-        .service(resource(&format!("{AUDIENCES}/{{key}}/add")).route(post(audiences::add)).allow(&["POST"]))
-        .service(
-            resource(&format!("{AUDIENCES}/{{key}}/remove")).route(post(audiences::remove)).allow(&["POST"]),
-        )
-        .service(
-            resource(&format!("{AUDIENCES}/{{key}}/rollback"))
-                .route(post(audiences::roll_back))
-                .allow(&["POST"]),
-        )
-        .service(resource(&format!("{AUDIENCES}/{{key}}/ids")).route(get(audiences::ids)).allow(&["GET"]))
-        .service(
-            resource(&format!("{AUDIENCES}/{{key}}/contains"))
-                .route(get(audiences::contains))
-                .allow(&["GET"]),
-        )
-        .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]));
+        .service(audience("/add").route(post(audiences::add)).allow(&["POST"]))
+        .service(audience("/remove").route(post(audiences::remove)).allow(&["POST"]))
+        .service(audience("/rollback").route(post(audiences::roll_back)).allow(&["POST"]))
+        .service(audience("/ids").route(get(audiences::ids)).allow(&["GET"]))
+        .service(audience("/contains").route(get(audiences::contains)).allow(&["GET"]));
 }
 
 impl From<ManageError> for Problem {

@@ -95,8 +95,9 @@ fn declared() -> Vec<(String, String)> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http");
     let source = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
     let mut found = Vec::new();
-    for text in [source(".rs"), source("/manage.rs")] {
-        let begin = text.find("fn routes(").unwrap();
+    for (file, list) in [(".rs", "routes"), ("/manage.rs", "routes"), ("/manage.rs", "audience_routes")] {
+        let text = source(file);
+        let begin = text.find(&format!("fn {list}(")).unwrap();
         let text = text.get(begin..).unwrap().split("\n}\n").next().unwrap();
         for service in text.split(".service(").skip(1) {
             let Some((path, methods)) = service.split_once(".allow(&[") else { continue };
@@ -104,7 +105,11 @@ fn declared() -> Vec<(String, String)> {
             let path = path.split(".route(").next().unwrap().trim().trim_end_matches(')');
             let path =
                 path.trim_start_matches("&format!(").trim_matches('"').replace("{{", "{").replace("}}", "}");
-            let path = if kind.trim() == "flag" { format!("{{FLAGS}}/{{key}}{path}") } else { path };
+            let path = match kind.trim() {
+                "flag" => format!("{{FLAGS}}/{{key}}{path}"),
+                "audience" => format!("{{AUDIENCES}}/{{key}}{path}"),
+                _ => path,
+            };
             let path = match &*path {
                 "FLAGS" | "AUDIENCES" => format!("{{{path}}}"),
                 _ => path,

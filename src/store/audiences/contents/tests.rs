@@ -60,6 +60,6 @@ proptest! {
             prop_assert_ne!(now.contains(&id), member, "only what differs is turned");
             if member { now.insert(id); } else { now.remove(&id); }
         }
-        prop_assert_eq!(&now, &states[to as usize - 1]);
+        prop_assert_eq!(&now, &states[usize::try_from(to - 1).unwrap()]);
     }
 }
