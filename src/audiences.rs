@@ -3,10 +3,12 @@
 pub mod blocks;
 pub mod intake;
 pub mod lines;
+pub mod readthrough;
 pub mod sort;
 
 pub use intake::Intake;
 pub use lines::{Format, LineError, checked};
+pub use readthrough::ReadThrough;
 pub use sort::Sorted;
 
 /// Why an upload is not taken.

@@ -4,18 +4,19 @@ pub mod badges;
 pub mod signed;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::engine::asks::{Fetched, Wanted};
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, Element, Operand};
 use crate::engine::decision::Decision;
 use crate::engine::evaluate::evaluate;
 use crate::engine::explain::Silent;
-use crate::engine::membership::NothingFetched;
 use crate::engine::number::Number;
 use crate::engine::snapshot::Snapshot;
-use crate::live::Published;
+use crate::live::{Live, Published};
 use crate::token::{Exposure, TokenKeys};
 
 /// Longest captured value in bytes.
@@ -23,18 +24,43 @@ pub const CAPTURED_BYTES_MAX: usize = 64;
 /// What stands for a captured attribute that was not sent.
 pub const NOT_SENT: &str = "(none)";
 
+/// What deciding `flags` for `context` needs of audiences that are not in memory. Where all are, which the caller
+/// sees by [`Snapshot::reads_through`], there is nothing to wait for.
+pub async fn fetch<'f>(
+    live: &Live,
+    snapshot: &Snapshot,
+    flags: impl IntoIterator<Item = &'f Arc<CompiledFlag>>,
+    context: &Context<'_>,
+) -> Fetched {
+    let mut wanted = Wanted::default();
+    for flag in flags {
+        wanted.add(snapshot, flag, context);
+    }
+    if wanted.is_empty() { Fetched::default() } else { live.read_through().fetch(snapshot, wanted).await }
+}
+
 /// Decides one flag and counts the decision.
 #[must_use]
-pub fn one<'s>(published: &'s Published, flag: &'s CompiledFlag, context: &Context<'_>) -> Decision<'s> {
-    let decision = uncounted(&published.snapshot, flag, context);
+pub fn one<'s>(
+    published: &'s Published,
+    flag: &'s CompiledFlag,
+    context: &Context<'_>,
+    fetched: &Fetched,
+) -> Decision<'s> {
+    let decision = uncounted(&published.snapshot, flag, context, fetched);
     published.count(&decision);
     decision
 }
 
 /// Decides one flag without counting: for checks, not for shoppers.
 #[must_use]
-pub fn uncounted<'s>(snapshot: &Snapshot, flag: &'s CompiledFlag, context: &Context<'_>) -> Decision<'s> {
-    evaluate(snapshot, flag, context, &NothingFetched, &mut Silent)
+pub fn uncounted<'s>(
+    snapshot: &Snapshot,
+    flag: &'s CompiledFlag,
+    context: &Context<'_>,
+    fetched: &Fetched,
+) -> Decision<'s> {
+    evaluate(snapshot, flag, context, fetched, &mut Silent)
 }
 
 /// What a token says of `decision` on `day`; `None` where nothing is measured: no arm, no unit or no open stage.

@@ -88,6 +88,9 @@ impl Jobs {
             if let Err(error) = self.live.refresh().await {
                 tracing::warn!(%error, "the database could not be asked for changes; decisions go on from what is known");
             }
+            if let Err(error) = self.live.tend().await {
+                tracing::warn!(%error, "audiences could not be moved between memory and database");
+            }
             match self.store.keys_sequence().await {
                 Ok(now) if now != sequence => match self.manage.reload_keys().await {
                     Ok(()) => sequence = now,

@@ -1,12 +1,15 @@
 //! The state that decides: one compiled snapshot an environment, swapped as a whole.
 
+mod budget;
 pub mod error;
 pub mod feed;
 pub mod holder;
 pub mod load;
-pub mod members;
+mod members;
 pub mod meters;
 pub mod signing;
+mod tend;
 
 pub use error::LiveError;
 pub use holder::{Environment, Live, Published};
+pub use tend::held;

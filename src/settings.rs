@@ -131,6 +131,19 @@ pub struct Settings {
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000_000))]
     pub audience_ids_max: u32,
 
+    /// Bytes of memory that audiences may take in all; larger ones are read from the database, and 0 holds none
+    #[arg(long, value_name = "BYTES", default_value = "536870912", help_heading = DECISIONS)]
+    pub audience_memory_bytes: u64,
+
+    /// Bytes of memberships that are kept of audiences that are read from the database
+    #[arg(long, value_name = "BYTES", default_value = "67108864", help_heading = DECISIONS)]
+    pub audience_cache_bytes: u64,
+
+    /// Milliseconds that a decision waits for an audience that is read from the database
+    #[arg(long, value_name = "MS", default_value = "200", help_heading = DECISIONS,
+          value_parser = RangedU64ValueParser::<u64>::new().range(1..=60_000))]
+    pub audience_timeout_ms: u64,
+
     /// Admin key that is added at start if unknown: 32 to 200 printable characters without blanks.
     /// Refused as an argument, since arguments can be seen by others: give the variable or the file
     #[arg(long, value_name = "KEY", hide_default_value = true, hide_env_values = true, help_heading = ACCESS,

@@ -13,6 +13,7 @@ use super::folder::Folder;
 use super::output::say;
 use super::start::{Started, start};
 use crate::access::KeyTable;
+use crate::audiences::readthrough::Bounds;
 use crate::clock::{MachineClock, SharedClock};
 use crate::engine::bucket;
 use crate::events::check::UnitIds;
@@ -105,7 +106,11 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
     let random: SharedRandom = Arc::new(SystemRandom);
     let metrics = Metrics::new()?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-    let live = Arc::new(Live::new(store.clone(), metrics.clone(), clock.clone()).await?);
+    let live = Arc::new(
+        Live::new(store.clone(), metrics.clone(), clock.clone())
+            .await?
+            .with_audiences(settings.audience_memory_bytes, read_through(&settings)),
+    );
     let keys = Arc::new(KeyTable::default());
     let uploads = Uploads::new(settings.data_dir.clone(), settings.audience_ids_max.into());
     let manage = Manage::new(store.clone(), live.clone(), keys.clone(), clock.clone(), random.clone());
@@ -142,6 +147,17 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         settings,
     });
     Ok(Assembled { service, writer, jobs })
+}
+
+/// How audiences that are not in memory are read. SQLite has four readers, PostgreSQL as many connections as set: half
+/// of them stay for everybody else.
+fn read_through(settings: &Settings) -> Bounds {
+    let connections = if settings.is_embedded() { 4 } else { settings.database_connections as usize };
+    Bounds {
+        cache_bytes: settings.audience_cache_bytes,
+        within: Duration::from_millis(settings.audience_timeout_ms),
+        at_a_time: connections / 2,
+    }
 }
 
 /// Forgets addresses and keys that are quiet.

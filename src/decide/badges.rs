@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::uncounted;
+use crate::engine::asks::Fetched;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{ContextError, Parsed};
 use crate::engine::decision::DecisionError;
@@ -30,7 +31,11 @@ pub struct Badges<'s> {
 ///
 /// # Errors
 /// [`ContextError::OutOfRange`] where an item's price x quantity is over 2^53-1.
-pub fn badges<'s>(snapshot: &'s Snapshot, mut parsed: Parsed<'_>) -> Result<Badges<'s>, ContextError> {
+pub fn badges<'s>(
+    snapshot: &'s Snapshot,
+    mut parsed: Parsed<'_>,
+    fetched: &Fetched,
+) -> Result<Badges<'s>, ContextError> {
     let placement = parsed.placement.take().unwrap_or_default();
     let entries: Vec<&'s Arc<CompiledFlag>> = snapshot.entries(&placement).collect();
     let context = &mut parsed.context;
@@ -40,7 +45,7 @@ pub fn badges<'s>(snapshot: &'s Snapshot, mut parsed: Parsed<'_>) -> Result<Badg
         context.set_only_item(item)?;
         let mut visible = Vec::new();
         for flag in &entries {
-            let decision = uncounted(snapshot, flag, context);
+            let decision = uncounted(snapshot, flag, context, fetched);
             let key = flag.key.as_str();
             if decision.is_visible() {
                 visible.push(key);

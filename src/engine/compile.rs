@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::asks::Ask;
 use super::attributes::{Attributes, Slot};
 use super::bucket::{Bucket, Salted};
 use super::condition::{Condition, Names};
@@ -162,6 +163,7 @@ pub(super) struct Compiled {
     pub(super) gate: Option<Gate>,
     pub(super) rules: Box<[Rule]>,
     pub(super) capture: Box<[(Slot, Box<str>)]>,
+    pub(super) asks: Box<[Ask]>,
 }
 
 impl CompiledFlag {
@@ -296,20 +298,22 @@ impl CompiledFlag {
         &self.compiled.capture
     }
 
+    /// What its own conditions ask of audiences, each once.
+    pub(super) fn asks(&self) -> &[Ask] {
+        &self.compiled.asks
+    }
+
+    /// The flags that it requires.
+    pub(super) fn requires(&self) -> impl Iterator<Item = FlagIndex> {
+        self.compiled.prerequisites.iter().map(|prerequisite| prerequisite.flag)
+    }
+
     /// Audiences that its conditions ask for, each once.
     #[must_use]
     pub fn audiences(&self) -> Vec<AudienceIndex> {
-        let mut audiences = Vec::new();
-        let mut add = |audience| {
-            if !audiences.contains(&audience) {
-                audiences.push(audience);
-            }
-        };
-        let compiled = &self.compiled;
-        compiled.rules.iter().for_each(|rule| rule.when.audiences(&mut add));
-        if let Some(gate) = &compiled.gate {
-            gate.include.iter().chain(&gate.exclude).for_each(|condition| condition.audiences(&mut add));
-        }
+        let mut audiences: Vec<_> = self.asks().iter().map(|ask| ask.audience).collect();
+        audiences.sort_unstable();
+        audiences.dedup();
         audiences
     }
 }
@@ -330,6 +334,7 @@ impl Compiled {
             gate: None,
             rules: Box::default(),
             capture: Box::default(),
+            asks: Box::default(),
         }
     }
 
@@ -385,12 +390,27 @@ impl Compiled {
             split_hash: Salted::new(&format!("{salt}/split:")),
             layer,
             prerequisites: compile_prerequisites(document, lookup)?,
+            asks: compile_asks(&rules, gate.as_ref()),
             gate,
             rules,
             capture: compile_capture(document, attributes),
             variants,
         })
     }
+}
+
+fn compile_asks(rules: &[Rule], gate: Option<&Gate>) -> Box<[Ask]> {
+    let mut asks = Vec::new();
+    let mut add = |ask| {
+        if !asks.contains(&ask) {
+            asks.push(ask);
+        }
+    };
+    rules.iter().for_each(|rule| rule.when.asks(&mut add));
+    if let Some(gate) = gate {
+        gate.include.iter().chain(&gate.exclude).for_each(|condition| condition.asks(&mut add));
+    }
+    asks.into()
 }
 
 fn compile_rule(

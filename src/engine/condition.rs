@@ -3,6 +3,7 @@
 
 use regex::Regex;
 
+use super::asks::Ask;
 use super::attributes::{Attributes, Slot};
 use super::context::{Element, Operand};
 use super::flag::{self, List, Order, Scalar, Scope};
@@ -333,12 +334,12 @@ impl Condition {
         }
     }
 
-    /// Calls `visit` for each audience it asks for.
-    pub(super) fn audiences(&self, visit: &mut impl FnMut(AudienceIndex)) {
+    /// Calls `visit` for each audience it asks for, and whose membership.
+    pub(super) fn asks(&self, visit: &mut impl FnMut(Ask)) {
         match self {
-            Self::AllOf(inner) | Self::AnyOf(inner) => inner.iter().for_each(|c| c.audiences(visit)),
-            Self::Not(inner) => inner.audiences(visit),
-            Self::Audience { audience, .. } => visit(*audience),
+            Self::AllOf(inner) | Self::AnyOf(inner) => inner.iter().for_each(|c| c.asks(visit)),
+            Self::Not(inner) => inner.asks(visit),
+            Self::Audience { audience, subject } => visit(Ask { audience: *audience, subject: *subject }),
             Self::Attribute { .. } => {}
         }
     }

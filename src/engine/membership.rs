@@ -23,7 +23,7 @@ pub trait Memberships {
     fn of(&self, audience: AudienceIndex, id: &str) -> Membership;
 }
 
-/// Nothing was fetched: an audience that is not in memory is unreadable.
+/// Nothing was fetched: each audience that is not in memory is unreadable.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NothingFetched;
 
@@ -81,6 +81,9 @@ impl IdSet {
     /// Bytes of memory that a set of `ids` takes, about: a little more than one line for six of them.
     #[must_use]
     pub fn estimated_bytes(ids: u64) -> u64 {
+        if ids == 0 {
+            return 0;
+        }
         (ids.div_ceil(FILL as u64) + 1) * size_of::<Line>() as u64
     }
 

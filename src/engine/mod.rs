@@ -3,6 +3,7 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod asks;
 pub mod attributes;
 pub mod bucket;
 pub mod compile;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::asks::Ask;
 use super::attributes::Attributes;
 use super::compile::{CompiledFlag, Lookup, StoredFlag};
 use super::flag::{AudienceKind, Document, State};
@@ -55,6 +56,8 @@ pub struct Snapshot {
     audiences: Vec<Audience>,
     audience_by_key: Arc<Map<AudienceKey, AudienceIndex>>,
     steps: Arc<Map<Box<str>, StepUse>>,
+    /// By flag, what it and its prerequisites may ask of audiences that are not in memory; empty if nothing does.
+    asks: Arc<[Box<[Ask]>]>,
 }
 
 impl Snapshot {
@@ -74,6 +77,7 @@ impl Snapshot {
             audiences: Vec::new(),
             audience_by_key: Arc::default(),
             steps: Arc::default(),
+            asks: Arc::default(),
         }
     }
 
@@ -82,6 +86,7 @@ impl Snapshot {
     pub fn next(&self, number: i64, audiences: Vec<Audience>, flags: Vec<StoredFlag>) -> Self {
         let mut next = self.clone();
         next.number = number;
+        let anything = !(audiences.is_empty() && flags.is_empty());
         for audience in audiences {
             next.put_audience(audience);
         }
@@ -107,7 +112,54 @@ impl Snapshot {
         if tables_stale {
             next.rebuild_tables();
         }
+        if anything {
+            next.rebuild_asks();
+        }
         next
+    }
+
+    /// Most environments hold all their audiences in memory: then there is nothing to ask.
+    fn rebuild_asks(&mut self) {
+        let asked = |audience: AudienceIndex| {
+            self.audience(audience).is_some_and(|audience| audience.ids.is_none() && audience.read_through)
+        };
+        if !self.audiences.iter().any(|audience| audience.ids.is_none() && audience.read_through) {
+            self.asks = Arc::default();
+            return;
+        }
+        let of_flag = |flag: &Arc<CompiledFlag>| {
+            let (mut asks, mut way) = (Vec::new(), vec![flag.index]);
+            let mut seen = Vec::new();
+            while let Some(flag) = way.pop().and_then(|index| self.flag(index)) {
+                if seen.contains(&flag.index) {
+                    continue;
+                }
+                seen.push(flag.index);
+                let own = flag.asks().iter().filter(|ask| asked(ask.audience));
+                for ask in own {
+                    if !asks.contains(ask) {
+                        asks.push(*ask);
+                    }
+                }
+                way.extend(flag.requires());
+            }
+            asks.into_boxed_slice()
+        };
+        let asks: Vec<Box<[Ask]>> = self.flags.iter().map(of_flag).collect();
+        self.asks = if asks.iter().all(|asks| asks.is_empty()) { Arc::default() } else { asks.into() };
+    }
+
+    /// Whether any flag may ask an audience that is not in memory.
+    #[must_use]
+    #[inline]
+    pub fn reads_through(&self) -> bool {
+        !self.asks.is_empty()
+    }
+
+    /// What the flag at `index` and its prerequisites may ask of audiences that are not in memory.
+    #[must_use]
+    pub fn asks(&self, index: FlagIndex) -> &[Ask] {
+        self.asks.get(index.at()).map(|asks| &**asks).unwrap_or_default()
     }
 
     /// This snapshot without the audience named `key`, which no flag asks for.

@@ -11,6 +11,7 @@ use super::parse::{EventType, Scalar, Sent, id_of, whole};
 use crate::access::Role;
 use crate::clock::{DAY_MS, MINUTE_MS, parse_rfc3339};
 use crate::decide;
+use crate::engine::asks::{Fetched, Wanted};
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ID_BYTES_MAX, parse_ofrep};
 use crate::engine::decision::Arm;
@@ -115,6 +116,8 @@ pub struct Checker<'c> {
     pub unit_ids: &'c UnitIds,
     /// Currencies that are taken.
     pub currencies: &'c [String],
+    /// What deciding reported exposures needs of audiences that are not in memory.
+    pub fetched: &'c Fetched,
 }
 
 /// A refusal without its place.
@@ -196,20 +199,11 @@ impl Checker<'_> {
         let unit = units.get(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
         let stage =
             flag.stage.ok_or(("flag_not_open", "the flag is not live, or its end has passed".into()))?;
-        let body = sent.context.map(|raw| format!("{{\"context\":{}}}", raw.get()));
-        let mut context = match &body {
-            Some(body) => {
-                let parsed = parse_ofrep(body.as_bytes(), self.snapshot().attributes());
-                parsed.map_err(|error| invalid(format!("`context`: {error}")))?.context
-            }
-            None => Context::default(),
-        };
-        if let Some(user) = units.get("user.id") {
-            context.set_user_id(Cow::Borrowed(user));
-        }
+        let body = sent.context.map(context_body);
+        let context = self.context(body.as_deref(), &units)?;
         let (mut rule, mut arm) = (REPORTED_RULE, Arm::Fixed);
         if sent.context.is_some() {
-            let decision = decide::uncounted(self.snapshot(), flag, &context);
+            let decision = decide::uncounted(self.snapshot(), flag, &context, self.fetched);
             let served = decision.result.map_err(|error| (error.code(), error.to_string().into()))?;
             if context.unit(flag.unit()).is_some_and(|own| own != unit) {
                 return Err(invalid("`context` has another unit than the event"));
@@ -239,6 +233,34 @@ impl Checker<'_> {
         };
         let (at, moved) = self.time(sent, i64::MIN)?;
         Ok((Rows::Exposure(self.exposure_row(&exposure, flag.number, at)), moved))
+    }
+
+    /// The context of a reported exposure; its own unit is the event's.
+    fn context<'b>(&self, body: Option<&'b str>, units: &'b Units) -> Result<Context<'b>, Refused> {
+        let mut context = match body {
+            Some(body) => {
+                let parsed = parse_ofrep(body.as_bytes(), self.snapshot().attributes());
+                parsed.map_err(|error| invalid(format!("`context`: {error}")))?.context
+            }
+            None => Context::default(),
+        };
+        if let Some(user) = units.get("user.id") {
+            context.set_user_id(Cow::Borrowed(user));
+        }
+        Ok(context)
+    }
+
+    /// Adds what deciding this event needs of audiences that are not in memory. A faulty event needs nothing.
+    pub fn want(&self, raw: &RawValue, wanted: &mut Wanted) {
+        let Ok(sent) = Sent::read(raw) else { return };
+        let (Some(context), Ok(Some(flag)), Ok(units)) = (sent.context, self.named_flag(&sent), units(&sent))
+        else {
+            return;
+        };
+        let body = context_body(context);
+        if let Ok(context) = self.context(Some(&body), &units) {
+            wanted.add(self.snapshot(), flag, &context);
+        }
     }
 
     fn exposure_row(&self, exposure: &Exposure<'_>, flag: i64, at: i64) -> ExposureRow {
@@ -443,6 +465,10 @@ impl Checker<'_> {
         }
         Ok((!kept.is_empty()).then(|| serde_json::json!(kept).to_string()))
     }
+}
+
+fn context_body(raw: &RawValue) -> String {
+    format!("{{\"context\":{}}}", raw.get())
 }
 
 fn missing_unit(flag: &CompiledFlag) -> Refused {

@@ -22,6 +22,14 @@ const UNITS_CACHED_BYTES: u64 = 64 << 20;
 /// How long they are believed: another instance may have stored more meanwhile.
 const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Bytes of exposures that are known to be stored: repeating one needs no write.
+const STORED_CACHED_BYTES: u64 = 32 << 20;
+/// How long they are believed: erasing a unit takes them away.
+const STORED_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A stored exposure: environment, unit, flag, stage, rule.
+type Stored = (i64, String, i64, i64, String);
+
 /// A stored unit: environment, attribute, unit.
 type Unit = (i64, String, String);
 
@@ -51,7 +59,15 @@ pub fn start(
         .weigher(weight)
         .time_to_live(UNITS_CACHED_FOR)
         .build();
-    let writer = Writer { store, live, metrics, clock, units, waiting, batch_max: limits.batch_max };
+    let stored = Cache::builder()
+        .max_capacity(STORED_CACHED_BYTES)
+        .weigher(|key: &Stored, _| {
+            u32::try_from(size_of::<Stored>() + key.1.len() + key.4.len() + 100).unwrap_or(u32::MAX)
+        })
+        .time_to_live(STORED_CACHED_FOR)
+        .build();
+    let batch_max = limits.batch_max;
+    let writer = Writer { store, live, metrics, clock, units, stored, waiting, batch_max };
     (queue, tokio::spawn(writer.run(jobs)))
 }
 
@@ -74,6 +90,8 @@ struct Writer {
     metrics: Metrics,
     clock: SharedClock,
     units: Cache<Unit, Arc<Vec<ExposureRow>>>,
+    /// The latest time that each is known to be stored with; the row may be of an earlier one.
+    stored: Cache<Stored, i64>,
     waiting: Arc<Waiting>,
     batch_max: usize,
 }
@@ -89,10 +107,12 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Self {
+    /// The rows of `jobs`, without the exposures of which `is_stored` knows that they would change nothing.
+    fn of<'j>(jobs: impl IntoIterator<Item = &'j Job>, is_stored: impl Fn(&ExposureRow) -> bool) -> Self {
         let mut gathered = Self::default();
         for rows in jobs.into_iter().flat_map(|job| &job.events) {
             match rows {
+                Rows::Exposure(row) if is_stored(row) => {}
                 Rows::Exposure(row) => {
                     gathered.batch.exposures.push(row.clone());
                     gathered.exposure_events.push(gathered.events);
@@ -159,12 +179,15 @@ impl Writer {
 
     /// Stores the events of `jobs`; what became of each, and the metric steps that were added.
     async fn commit(&self, jobs: &[Job]) -> Result<(Vec<Fate>, Vec<StepRow>), StoreError> {
-        let gathered = Gathered::of(jobs);
+        let gathered = Gathered::of(jobs, |row| self.is_stored(row));
+        let mut fates = vec![Fate::Duplicate; gathered.events];
+        if gathered.batch.exposures.is_empty() && gathered.batch.steps.is_empty() {
+            return Ok((fates, Vec::new()));
+        }
         let began = self.clock.monotonic_ns();
         let outcome = self.store.append_events(&gathered.batch).await?;
         let took = std::time::Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
         self.metrics.event_commit.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
-        let mut fates = vec![Fate::Duplicate; gathered.events];
         let mut accept = |event: Option<&usize>| {
             if let Some(fate) = event.and_then(|event| fates.get_mut(*event)) {
                 *fate = Fate::Accepted;
@@ -179,6 +202,10 @@ impl Writer {
             if *outcome == ExposureOutcome::Added {
                 self.count_exposure(row);
             }
+            // Whatever became of it: what is stored now is not later than this.
+            let key = stored_key(row);
+            let at = self.stored.get(&key).map_or(row.at, |known| known.min(row.at));
+            self.stored.insert(key, at);
         }
         let mut metric_steps = Vec::new();
         for (at, (row, outcome)) in gathered.batch.steps.iter().zip(&outcome.steps).enumerate() {
@@ -197,6 +224,14 @@ impl Writer {
             }
         }
         Ok((fates, metric_steps))
+    }
+
+    /// Whether the exposure is known to be stored, and with a time that is not later.
+    fn is_stored(&self, row: &ExposureRow) -> bool {
+        let known = self.stored.get(&stored_key(row)).is_some_and(|at| at <= row.at);
+        let counter = if known { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
+        counter.with_label_values(&["exposures"]).inc();
+        known
     }
 
     fn published(&self, environment: i64) -> Option<Arc<Published>> {
@@ -290,6 +325,10 @@ impl Writer {
         }
         Ok(found)
     }
+}
+
+fn stored_key(row: &ExposureRow) -> Stored {
+    (row.environment, row.unit.clone(), row.flag, row.stage, row.rule.clone())
 }
 
 /// The unit's latest exposure to `flag` that `step` counts for.

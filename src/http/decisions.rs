@@ -14,6 +14,7 @@ use crate::access::role::Decide;
 use crate::decide;
 use crate::decide::badges::badges;
 use crate::decide::signed::vouch;
+use crate::engine::asks::Fetched;
 use crate::engine::context::{Context, parse_badges, parse_decision};
 use crate::engine::decision::{Arm, Decision, Eligibility};
 
@@ -29,6 +30,11 @@ pub async fn decide(
         parse_decision(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
     vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
     let placement = parsed.placement.as_deref().unwrap_or_default();
+    let fetched = if snapshot.reads_through() {
+        decide::fetch(&service.live, snapshot, snapshot.entries(placement), &parsed.context).await
+    } else {
+        Fetched::default()
+    };
     let day = service.clock.today();
     let mut out = Vec::with_capacity(1_024);
     out.extend_from_slice(b"{\"environment\":");
@@ -40,7 +46,7 @@ pub async fn decide(
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(&published, flag, &parsed.context);
+        let decision = decide::one(&published, flag, &parsed.context, &fetched);
         write_entry(&decision, &parsed.context, access.actor.role.sees_rules(), &mut out);
         push_optional(&mut out, ",\"exposure_token\":", |out| {
             decide::seal(snapshot, &decision, &parsed.context, &service.tokens, day, out)
@@ -58,12 +64,21 @@ const BADGES_BYTES_MAX: usize = 512 << 10;
 pub async fn eligibility(
     access: Access<Decide>,
     body: JsonBody<BADGES_BYTES_MAX>,
+    service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let mut parsed =
         parse_badges(&body.0, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
     vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
-    let badges = badges(&published.snapshot, parsed).map_err(|error| refuse_context(&error))?;
+    let snapshot = &published.snapshot;
+    let fetched = if snapshot.reads_through() {
+        // For all goods at once: one question an audience.
+        let entries = snapshot.entries(parsed.placement.as_deref().unwrap_or_default());
+        decide::fetch(&service.live, snapshot, entries, &parsed.context).await
+    } else {
+        Fetched::default()
+    };
+    let badges = badges(snapshot, parsed, &fetched).map_err(|error| refuse_context(&error))?;
     let mut out = Vec::with_capacity(64 + badges.goods.len() * 48);
     out.extend_from_slice(b"{\"snapshot\":");
     push_number(&mut out, published.snapshot.number());

@@ -11,8 +11,10 @@ use super::body::JsonBody;
 use super::json::typed;
 use super::problem::{Code, Problem};
 use super::service::Service;
+use crate::access::Role;
 use crate::access::role::{Decide, Verify};
 use crate::clock::DAY_MS;
+use crate::engine::asks::{Fetched, Wanted};
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::Arm;
 use crate::events::check::{Checker, Rows};
@@ -34,7 +36,7 @@ pub async fn append(
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
-    let Checked { rows, rejected, clamped } = check(&access, &parsed, &service)?;
+    let Checked { rows, rejected, clamped } = check(&access, &parsed, &service).await?;
     let fates = service.events.append(rows, body.0.len()).await.map_err(|error| refuse(&error))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
@@ -61,9 +63,11 @@ struct Checked {
 }
 
 /// Sorts the events into rows and refusals.
-fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<Checked, Problem> {
+async fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<Checked, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
-    let checker = Checker {
+    let nothing = Fetched::default();
+    let mut checker = Checker {
+        fetched: &nothing,
         published: &published,
         tokens: &service.tokens,
         role: access.actor.role,
@@ -71,6 +75,14 @@ fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Resul
         unit_ids: &service.unit_ids,
         currencies: &service.currencies,
     };
+    let fetched = if published.snapshot.reads_through() && access.actor.role != Role::Client {
+        let mut wanted = Wanted::default();
+        parsed.events.iter().for_each(|raw| checker.want(raw, &mut wanted));
+        service.live.read_through().fetch(&published.snapshot, wanted).await
+    } else {
+        Fetched::default()
+    };
+    checker.fetched = &fetched;
     let mut checked = Checked::default();
     for (index, raw) in parsed.events.iter().enumerate() {
         match checker.check(index, raw) {

@@ -15,6 +15,7 @@ use crate::access::Actor;
 use crate::access::role::Decide;
 use crate::decide;
 use crate::decide::signed::{SignatureInvalid, vouch};
+use crate::engine::asks::Fetched;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
@@ -39,9 +40,9 @@ pub async fn evaluate(
     }
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     match req.match_info().unprocessed() {
-        "" => bulk(&access, &req, &body.0, &published, &service),
+        "" => bulk(&access, &req, &body.0, &published, &service).await,
         path => match path.strip_prefix('/') {
-            Some(key) if !key.is_empty() => single(key, &access.actor, &body.0, &published, &service),
+            Some(key) if !key.is_empty() => single(key, &access.actor, &body.0, &published, &service).await,
             _ => Err(super::nothing_here()),
         },
     }
@@ -71,7 +72,7 @@ fn read<'b>(body: &'b [u8], actor: &Actor, published: &Published) -> Result<Pars
     Ok(parsed)
 }
 
-fn single(
+async fn single(
     key: &str,
     actor: &Actor,
     body: &[u8],
@@ -83,7 +84,13 @@ fn single(
             .of_flag(super::shown(key))
     })?;
     let parsed = read(body, actor, published).map_err(|problem| problem.of_flag(key))?;
-    let decision = decide::one(published, flag, &parsed.context);
+    let snapshot = &published.snapshot;
+    let fetched = if snapshot.asks(flag.index).is_empty() {
+        Fetched::default()
+    } else {
+        decide::fetch(&service.live, snapshot, [flag], &parsed.context).await
+    };
+    let decision = decide::one(published, flag, &parsed.context, &fetched);
     if let Err(error) = decision.result {
         return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
     }
@@ -92,7 +99,7 @@ fn single(
     Ok(json(StatusCode::OK, out))
 }
 
-fn bulk(
+async fn bulk(
     access: &Access<Decide>,
     req: &HttpRequest,
     body: &[u8],
@@ -111,6 +118,11 @@ fn bulk(
             .finish());
     }
     let parsed = read(body, &access.actor, published)?;
+    let fetched = if published.snapshot.reads_through() {
+        decide::fetch(&service.live, &published.snapshot, published.snapshot.flags(), &parsed.context).await
+    } else {
+        Fetched::default()
+    };
     let answer = Answer { published, service, actor: &access.actor, context: &parsed.context };
     let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");
@@ -119,7 +131,7 @@ fn bulk(
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(published, flag, &parsed.context);
+        let decision = decide::one(published, flag, &parsed.context, &fetched);
         match decision.result {
             Ok(_) => write_success(&answer, &decision, &mut out),
             Err(error) => {

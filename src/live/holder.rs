@@ -1,5 +1,6 @@
 //! Holds each environment's snapshot behind one pointer: readers take it and never wait.
 
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,9 +9,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::error::LiveError;
 use super::feed::{Feed, Swap};
 use super::load::{self, AudienceKeys};
-use super::members::Loading;
+use super::members::{Loaded, Loading};
 use super::meters::FlagMeters;
 use super::signing::{EnvironmentSettings, Signing};
+use crate::audiences::ReadThrough;
+use crate::audiences::readthrough::Bounds;
 use crate::clock::SharedClock;
 use crate::engine::decision::Decision;
 use crate::engine::key::{AudienceKey, EnvironmentKey};
@@ -18,6 +21,9 @@ use crate::engine::map::Map;
 use crate::engine::snapshot::Snapshot;
 use crate::store::{AudienceRow, EnvironmentRow, FlagRow, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+
+/// Bytes that audiences in memory may take where nobody says how many.
+const MEMORY_BYTES: u64 = 512 << 20;
 
 /// A snapshot with the counters that stand beside it.
 #[derive(Debug)]
@@ -52,7 +58,7 @@ pub struct Environment {
     pub feed: Arc<Feed>,
     current: ArcSwapOption<Published>,
     /// One at a time makes the next snapshot, in the order of numbers.
-    applying: tokio::sync::Mutex<()>,
+    pub(super) applying: tokio::sync::Mutex<()>,
     /// Taken for a swap: shutting a flag at its end does not wait for a load.
     swapping: Mutex<()>,
 }
@@ -79,10 +85,15 @@ pub struct Live {
     adding: Mutex<()>,
     /// Once ready it stays so: an environment made later, and not loaded yet, holds up nothing but itself.
     ready: AtomicBool,
-    store: Store,
+    pub(super) store: Store,
     metrics: Metrics,
     clock: SharedClock,
-    audience_keys: AudienceKeys,
+    pub(super) audience_keys: AudienceKeys,
+    /// Bytes that all audiences in memory may take.
+    pub(super) memory_bytes: u64,
+    read_through: Arc<ReadThrough>,
+    /// The sum of the snapshots' numbers when audiences were tended last.
+    pub(super) tended: AtomicI64,
 }
 
 impl std::fmt::Debug for Live {
@@ -99,7 +110,33 @@ impl Live {
     pub async fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Result<Self, LiveError> {
         let audience_keys = AudienceKeys::load(&store).await?;
         let (table, adding, ready) = (ArcSwap::default(), Mutex::default(), AtomicBool::default());
-        Ok(Self { table, adding, ready, store, metrics, clock, audience_keys })
+        let read_through = Arc::new(ReadThrough::new(store.clone(), &metrics, Bounds::default()));
+        Ok(Self {
+            table,
+            adding,
+            ready,
+            store,
+            metrics,
+            clock,
+            audience_keys,
+            memory_bytes: MEMORY_BYTES,
+            read_through,
+            tended: AtomicI64::new(-1),
+        })
+    }
+
+    /// Sets how many bytes audiences in memory may take, and how the others are read.
+    #[must_use]
+    pub fn with_audiences(mut self, memory_bytes: u64, read_through: Bounds) -> Self {
+        self.memory_bytes = memory_bytes;
+        self.read_through = Arc::new(ReadThrough::new(self.store.clone(), &self.metrics, read_through));
+        self
+    }
+
+    /// Reads the audiences that are not in memory.
+    #[must_use]
+    pub fn read_through(&self) -> &Arc<ReadThrough> {
+        &self.read_through
     }
 
     /// The environment named `key`.
@@ -248,11 +285,24 @@ impl Live {
         audiences: Vec<AudienceRow>,
         flags: Vec<FlagRow>,
     ) -> Result<Snapshot, LiveError> {
-        let loading = Loading { store: &self.store, keys: &self.audience_keys, base };
-        let audiences = loading.audiences(audiences).await?;
+        let loaded = if audiences.is_empty() {
+            Vec::new()
+        } else {
+            let plan = self.plan().await?;
+            let loading = Loading { store: &self.store, keys: &self.audience_keys, base, plan: &plan };
+            loading.audiences(audiences).await?
+        };
         let now_ms = self.clock.now_ms();
         let flags = flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
-        Ok(base.next(number, audiences, flags))
+        let next = base.next(number, loaded.iter().map(|loaded| loaded.audience.clone()).collect(), flags);
+        // Before it serves, the cache forgets what is not so any more.
+        for Loaded { audience, turned } in loaded {
+            if let Some(index) = next.audience_index(audience.key.as_str()) {
+                let newest = (audience.generation, audience.version);
+                self.read_through.turned(next.environment_number(), index, newest, turned);
+            }
+        }
+        Ok(next)
     }
 
     /// Shuts the flags whose end has passed, database or not: it never waits for a load.
@@ -271,7 +321,7 @@ impl Live {
     }
 
     /// Swaps in the snapshot that `make` gives for the present one; flags whose end passed meanwhile stay shut.
-    fn publish(
+    pub(super) fn publish(
         &self,
         environment: &Environment,
         make: impl FnOnce(Option<&Published>) -> Option<(Snapshot, Arc<Signing>)>,
@@ -300,6 +350,10 @@ impl Live {
             .flags_unreadable
             .with_label_values(&[key])
             .set(i64::try_from(broken).unwrap_or(i64::MAX));
+        let held = snapshot.audiences().iter().filter_map(|audience| audience.ids.as_ref());
+        let held: usize = held.map(|ids| ids.bytes()).sum();
+        let held = i64::try_from(held).unwrap_or(i64::MAX);
+        self.metrics.audience_bytes.with_label_values(&[key]).set(held);
         self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
         let now_ms = self.clock.now_ms();
         let seconds = std::time::Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());

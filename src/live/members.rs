@@ -1,7 +1,9 @@
-//! From stored audiences to members in memory. What is damaged is unreadable, never empty or fewer.
+//! From stored audiences to what a snapshot holds of them: members in memory, or where to ask. What is damaged is
+//! unreadable, never empty or fewer.
 
 use std::sync::Arc;
 
+use super::budget::Plan;
 use super::error::LiveError;
 use super::load::{AudienceKeys, part_checksum};
 use crate::engine::flag::AudienceKind;
@@ -18,14 +20,21 @@ pub(super) struct Loading<'l> {
     pub(super) store: &'l Store,
     pub(super) keys: &'l AudienceKeys,
     pub(super) base: &'l Snapshot,
+    pub(super) plan: &'l Plan,
+}
+
+/// An audience for a snapshot, and the hashes of ids that became something else since the snapshot before.
+pub(super) struct Loaded {
+    pub(super) audience: Audience,
+    pub(super) turned: Vec<u64>,
 }
 
 impl Loading<'_> {
-    /// Stored audiences with their members.
+    /// Stored audiences as the snapshot shall have them.
     ///
     /// # Errors
-    /// [`LiveError`] if the database fails: what decides goes on with the members it has, until it can be asked again.
-    pub(super) async fn audiences(&self, rows: Vec<AudienceRow>) -> Result<Vec<Audience>, LiveError> {
+    /// [`LiveError`] if the database fails: what decides goes on with what it has, until it can be asked again.
+    pub(super) async fn audiences(&self, rows: Vec<AudienceRow>) -> Result<Vec<Loaded>, LiveError> {
         let mut audiences = Vec::with_capacity(rows.len());
         for row in rows {
             let (Ok(key), Some(kind)) = (AudienceKey::parse(&row.key), AudienceKind::parse(&row.kind)) else {
@@ -42,28 +51,50 @@ impl Loading<'_> {
         key: AudienceKey,
         kind: AudienceKind,
         row: &AudienceRow,
-    ) -> Result<Audience, LiveError> {
-        let place =
-            Place { environment: self.base.environment_number(), audience: &key, generation: row.generation };
+    ) -> Result<Loaded, LiveError> {
+        let environment = self.base.environment_number();
+        let place = Place { environment, audience: &key, generation: row.generation };
         let known = self.base.audience_index(key.as_str()).and_then(|index| self.base.audience(index));
-        let known = known.filter(|known| known.generation == row.generation);
-        let mut ids = None;
-        if let Some((known, members)) = known.and_then(|known| Some((known, known.ids.as_ref()?))) {
-            let deltas = self.store.deltas_since(place, known.version).await?;
-            ids = turned(members, self.base.hasher(), known.size, &deltas, row).ok();
+        // Also where the generation is another one: one that comes back may have been asked before.
+        let deltas = match known {
+            Some(known) => self.store.deltas_since(place, known.version).await?,
+            None => Vec::new(),
+        };
+        let same = known.filter(|known| known.generation == row.generation);
+        let in_memory = self.plan.holds(environment, key.as_str());
+        let (mut ids, mut read_through) = (None, false);
+        if in_memory {
+            if let Some((known, members)) = same.and_then(|known| Some((known, known.ids.as_ref()?))) {
+                ids = turned(members, self.base.hasher(), known.size, &deltas, row).ok();
+            }
+            if ids.is_none() {
+                ids = self.whole(place, row).await?;
+            }
+        } else {
+            read_through =
+                same.is_some_and(|known| known.read_through) || self.can_be_asked(place, row).await?;
         }
-        if ids.is_none() {
-            ids = self.whole(place, row).await?;
-        }
-        Ok(Audience {
+        let turned = deltas.iter().map(|delta| self.base.hasher().hash(&delta.id)).collect();
+        let audience = Audience {
             kind,
             version: row.version,
             generation: row.generation,
             size: row.size,
             ids: ids.map(Arc::new),
-            read_through: false,
+            read_through,
             key,
-        })
+        };
+        Ok(Loaded { audience, turned })
+    }
+
+    /// Whether the blocks of a generation are all there: in a gap, members would be strangers.
+    async fn can_be_asked(&self, place: Place<'_>, row: &AudienceRow) -> Result<bool, LiveError> {
+        let (made, found) = (self.store.generation_size(place).await?, self.store.blocks_size(place).await?);
+        let whole = made.is_some() && made == found;
+        if !whole {
+            unreadable(row, &format!("it was made with {made:?} ids, and its blocks hold {found:?}"));
+        }
+        Ok(whole)
     }
 
     /// All members, from the database; `None` and a line in the log if they are damaged.

@@ -128,7 +128,28 @@ pub struct AudiencePut {
     pub fallen: Vec<i64>,
 }
 
+/// How large an audience is.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct AudienceSize {
+    /// The environment.
+    pub environment: i64,
+    /// The audience's key.
+    pub key: String,
+    /// How many ids it has.
+    pub size: i64,
+}
+
 impl Store {
+    /// The sizes of all audiences of all environments.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn audience_sizes(&self) -> Result<Vec<AudienceSize>, StoreError> {
+        let mut lent = self.reader("audience sizes").await?;
+        both!(&mut lent, "audience sizes", c => sqlx::query_as::<_, AudienceSize>(
+            "SELECT environment, key, size FROM audiences ORDER BY environment, key").fetch_all(c))
+    }
+
     /// All audiences of an environment in the order of their keys' bytes.
     ///
     /// # Errors

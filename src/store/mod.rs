@@ -27,8 +27,8 @@ use tokio::time::Instant;
 
 pub use api_keys::{KeyRow, NewKey};
 pub use audiences::{
-    AudienceChange, AudiencePut, AudienceRow, AudienceVersionRow, DeltaRow, GenerationRow, NewBlock, NewPart,
-    PartRow, Place,
+    AudienceChange, AudiencePut, AudienceRow, AudienceSize, AudienceVersionRow, DeltaRow, GenerationRow,
+    NewBlock, NewPart, PartRow, Place,
 };
 pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use changes::{ChangeRow, ChangedRows, Loaded};

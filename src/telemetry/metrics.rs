@@ -104,6 +104,8 @@ metrics! {
     streams_refused: IntCounterVec = "huidu_streams_refused_total" ["limit"];
     /// Events sent to streams, one a stream; heartbeats are not counted.
     stream_events: IntCounterVec = "huidu_stream_events_total" ["environment"];
+    /// Bytes of audiences that are held in memory.
+    audience_bytes: IntGaugeVec = "huidu_audience_bytes" ["environment"];
     /// Look-ups that a cache answered.
     cache_hits: IntCounterVec = "huidu_cache_hits_total" ["cache"];
     /// Look-ups that went on to the database.

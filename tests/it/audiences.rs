@@ -1,6 +1,7 @@
 //! Audiences over HTTP: uploads as they stream, single ids, the way back.
 
 mod edits;
+mod reading;
 mod uploads;
 
 use std::io::Write as _;

@@ -267,6 +267,7 @@ pub(crate) fn program(folder: &Path, settings: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_huidu"));
     command.env_clear().current_dir(folder).env("HUIDU_DATA_DIR", folder);
     command.env("HUIDU_LISTEN", "127.0.0.1:0").env("HUIDU_BOOTSTRAP_ADMIN_KEY", ADMIN);
+    command.env("HUIDU_AUDIENCE_TIMEOUT_MS", "20000");
     command.env("HUIDU_DATABASE_TIMEOUT_MS", "20000").env("HUIDU_LOG_FORMAT", "json");
     for (name, value) in settings {
         command.env(format!("HUIDU_{name}"), value);

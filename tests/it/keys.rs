@@ -202,6 +202,9 @@ fn the_help_of_serve_names_every_setting_with_its_default() {
         ("event-queue-bytes", Some("67108864")),
         ("event-batch-max", Some("20000")),
         ("audience-ids-max", Some("100000000")),
+        ("audience-memory-bytes", Some("536870912")),
+        ("audience-cache-bytes", Some("67108864")),
+        ("audience-timeout-ms", Some("200")),
         ("bootstrap-admin-key", None),
         ("cors-origins", None),
         ("trusted-proxies", None),
@@ -224,5 +227,5 @@ fn the_help_of_serve_names_every_setting_with_its_default() {
         );
     }
     let settings = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
-    assert_eq!(settings, 27, "a setting is not in this table: {help}");
+    assert_eq!(settings, 30, "a setting is not in this table: {help}");
 }

@@ -19,6 +19,7 @@ use crate::http::json::typed;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, caller, if_match, named, precondition};
 use crate::http::service::Service;
+use crate::live::{Environment, held};
 use crate::manage::audiences::{ChangedAudience, Edit as Editing, Sent, Upload as Admitted};
 use crate::manage::{Caller, ManageError, Precondition};
 use crate::store::AudienceRow;
@@ -30,8 +31,9 @@ const EDIT_BYTES_MAX: usize = 4 << 20;
 /// Ids of a page where nobody asks for a number, and at most.
 const IDS_LIMITS: (usize, usize) = (1_000, 10_000);
 
-fn audience_json(row: &AudienceRow) -> Value {
+fn audience_json(environment: &Environment, row: &AudienceRow) -> Value {
     json!({
+        "held": environment.published().map_or("unreadable", |published| held(&published.snapshot, &row.key)),
         "key": row.key,
         "kind": row.kind,
         "size": row.size,
@@ -49,7 +51,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let query = Query::read(&req, &["limit", "cursor"])?;
     let page = service.manage.audiences(&access.environment, query.text("cursor"), query.limit()?).await?;
-    Ok(page_json(&page, audience_json))
+    Ok(page_json(&page, |row| audience_json(&access.environment, row)))
 }
 
 /// `GET .../audiences/{key}`
@@ -60,7 +62,7 @@ pub(super) async fn read(
 ) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", AudienceKey::parse)?;
     let row = service.manage.audience(&access.environment, &key).await?;
-    Ok(tagged(StatusCode::OK, row.version).json(audience_json(&row)))
+    Ok(tagged(StatusCode::OK, row.version).json(audience_json(&access.environment, &row)))
 }
 
 /// `PUT .../audiences/{key}?kind=`: replaces its ids, all at once, as they stream.
@@ -85,7 +87,7 @@ pub(super) async fn replace(
     let manage = &service.manage;
     let changed = manage.put_audience(&caller, &access.environment, &key, admitted, &precondition).await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(tagged(status, changed.row.version).json(audience_json(&changed.row)))
+    Ok(tagged(status, changed.row.version).json(audience_json(&access.environment, &changed.row)))
 }
 
 /// What stands before the body: which audience, from what, by whom.
@@ -179,12 +181,12 @@ async fn edit(
     let caller = caller(req, &access.actor, reason)?;
     let changed = service.manage.edit_audience(&caller, &access.environment, &key, editing, &ids).await?;
     let count = if editing == Editing::Add { "added" } else { "removed" };
-    Ok(turned(&changed, count))
+    Ok(turned(&access.environment, &changed, count))
 }
 
 /// An audience after ids were turned over, and how many were.
-fn turned(changed: &ChangedAudience, count: &str) -> HttpResponse {
-    let mut body = audience_json(&changed.row);
+fn turned(environment: &Environment, changed: &ChangedAudience, count: &str) -> HttpResponse {
+    let mut body = audience_json(environment, &changed.row);
     if let Some(body) = body.as_object_mut() {
         body.insert(count.to_owned(), changed.turned.into());
     }
@@ -214,7 +216,7 @@ pub(super) async fn roll_back(
     let manage = &service.manage;
     let changed =
         manage.roll_back_audience(&caller, &access.environment, &key, version, &precondition).await?;
-    Ok(tagged(StatusCode::OK, changed.row.version).json(audience_json(&changed.row)))
+    Ok(tagged(StatusCode::OK, changed.row.version).json(audience_json(&access.environment, &changed.row)))
 }
 
 /// `DELETE .../audiences/{key}`; `If-Match` is heeded, but not needed.

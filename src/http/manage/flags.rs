@@ -16,7 +16,6 @@ use crate::engine::context::parse_ofrep;
 use crate::engine::evaluate::evaluate;
 use crate::engine::explain::{Recorder, decision_json};
 use crate::engine::key::FlagKey;
-use crate::engine::membership::NothingFetched;
 use crate::engine::snapshot::Snapshot;
 use crate::http::access::Access;
 use crate::http::body::{JsonBody, PatchBody};
@@ -231,20 +230,27 @@ pub(super) async fn explain(
     };
     let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
     match document {
-        None => explained(&published.snapshot, &key, &body.0, false),
+        None => explained(&service, &published.snapshot, &key, &body.0, false).await,
         Some(document) => {
             let document = strict(document.get().as_bytes())?;
             let draft = service.manage.draft(&access.environment, &key, document).await?;
-            explained(&draft, &key, &body.0, true)
+            explained(&service, &draft, &key, &body.0, true).await
         }
     }
 }
 
-fn explained(snapshot: &Snapshot, key: &FlagKey, body: &[u8], draft: bool) -> Result<HttpResponse, Problem> {
+async fn explained(
+    service: &Service,
+    snapshot: &Snapshot,
+    key: &FlagKey,
+    body: &[u8],
+    draft: bool,
+) -> Result<HttpResponse, Problem> {
     let flag = snapshot.find(key.as_str()).ok_or_else(no_flag)?;
     let parsed = parse_ofrep(body, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+    let fetched = decide::fetch(&service.live, snapshot, [flag], &parsed.context).await;
     let mut recorder = Recorder::new(snapshot);
-    let decision = evaluate(snapshot, flag, &parsed.context, &NothingFetched, &mut recorder);
+    let decision = evaluate(snapshot, flag, &parsed.context, &fetched, &mut recorder);
     let measured = decide::exposure(snapshot, &decision, &parsed.context, 0).is_some();
     let mut result = decision_json(&decision);
     if let (Value::Object(result), Ok(_)) = (&mut result, decision.result) {

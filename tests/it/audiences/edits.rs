@@ -177,8 +177,7 @@ fn another_instance_sees_each_change() {
 
 fn two_instances(url: &str) {
     let first = Huidu::start_with(&[("DATABASE_URL", url)]);
-    let mut second = Huidu::start_with(&[("DATABASE_URL", url)]);
-    second.server = first.server.clone();
+    let second = Huidu::beside(&first);
     replace(&first, "aud", 0, &["a", "b"]);
     member_flag(&first);
     let users = ["a", "b", "c"];

@@ -230,3 +230,32 @@ fn the_same_event_twice_in_one_call_counts_once() {
     assert_eq!(answer["rejected"][0]["index"], 1);
     assert_eq!(steps_of(&huidu, "t-1").len(), 1);
 }
+
+#[test]
+fn a_repeated_exposure_is_a_duplicate_without_a_write_and_an_earlier_one_is_not() {
+    let huidu = shop();
+    let event = |ago_ms: i64| json!({"type": "exposure", "flag": "gift", "user_id": "u-1", "variant": "on", "ago_ms": ago_ms});
+    let send = |ago_ms: i64| {
+        huidu.events(&huidu.server, &json!([event(ago_ms)])).expect(200).json()["accepted"].clone()
+    };
+    let commits = || huidu.metric("huidu_event_commit_duration_seconds_count").unwrap_or(0.0);
+    assert_eq!(send(60_000), 1);
+    let written = commits();
+    for ago_ms in [50_000, 1_000, 0] {
+        assert_eq!(send(ago_ms), 0, "{ago_ms}");
+    }
+    assert_eq!(commits(), written, "what is known to be stored is not written again");
+    assert_eq!(huidu.metric("huidu_cache_hits_total{cache=\"exposures\"}"), Some(3.0));
+    assert_eq!(send(120_000), 1, "an earlier one moves the row");
+    assert_eq!(commits(), written + 1.0);
+    assert_eq!(send(90_000), 0);
+    assert_eq!(commits(), written + 1.0);
+    let rows = exposures(&huidu, "user.id", "u-1");
+    assert_eq!(rows.len(), 1);
+    assert!(near(rows[0].at, now_ms() - 120_000), "{rows:?}");
+    // Beside what must be written it is left out, and told apart.
+    let step = json!({"id": "s", "type": "step", "step": "order_paid", "user_id": "u-1"});
+    let other = json!({"type": "exposure", "flag": "gift", "user_id": "u-2", "variant": "on"});
+    let answer = huidu.events(&huidu.server, &json!([event(0), step, event(5), other])).expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(2), &json!(2)), "{answer}");
+}
