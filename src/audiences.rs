@@ -7,7 +7,7 @@ pub mod readthrough;
 pub mod sort;
 
 pub use intake::Intake;
-pub use lines::{Format, LineError, checked};
+pub use lines::{Format, LineError, checked, parse};
 pub use readthrough::ReadThrough;
 pub use sort::Sorted;
 

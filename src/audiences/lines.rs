@@ -76,6 +76,24 @@ pub fn read_ids(
     }
 }
 
+/// The ids of a whole list in their order, repeats included: for files that somebody gives on the command line.
+///
+/// # Errors
+/// [`LineError`] for the first bad line.
+pub fn parse(format: Format, list: &[u8]) -> Result<Vec<String>, LineError> {
+    let mut ids = Vec::new();
+    let read = read_ids(format, list, UploadError::Disk, &mut |id| {
+        ids.push(id.to_owned());
+        Ok(())
+    });
+    match read {
+        Ok(()) => Ok(ids),
+        Err(UploadError::Line(error)) => Err(error),
+        // Nothing else can go wrong in memory.
+        Err(error) => Err(LineError { line: 0, why: error.to_string() }),
+    }
+}
+
 fn read_lines(
     format: Format,
     mut body: impl BufRead,

@@ -133,15 +133,25 @@ pub(super) fn assemble(
             key: key.clone(),
             kind: AudienceKind::User,
             version: 1,
+            generation: 1,
             size,
-            ids: Some(Arc::new(set)),
+            ids: Some(Arc::new(set.into())),
+            read_through: false,
         });
     }
     let mut not_given = Vec::new();
     for key in files.iter().flat_map(|file| asked(&file.document)) {
         if !given.iter().any(|audience| audience.key == key) {
             not_given.push(key.clone());
-            given.push(Audience { key, kind: AudienceKind::User, version: 1, size: 0, ids: None });
+            given.push(Audience {
+                key,
+                kind: AudienceKind::User,
+                version: 1,
+                generation: 1,
+                size: 0,
+                ids: None,
+                read_through: false,
+            });
         }
     }
     let environment = EnvironmentKey::parse("files")?;

@@ -123,6 +123,9 @@ impl Feed {
     /// Tells of a swap. To be called in the order of the swaps.
     pub fn tell(&self, swap: &Swap<'_>) {
         let changed = event::changed(swap);
+        if changed.nothing {
+            return;
+        }
         let (number, now_ms) = (swap.new.number(), swap.at);
         let ends = swap.new.flags().iter().filter(|flag| flag.expired).filter_map(|flag| flag.expire_at());
         let last_end = ends.max().unwrap_or(i64::MIN);

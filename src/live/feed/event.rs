@@ -21,6 +21,8 @@ pub(super) struct Changed {
     pub(super) flags: Vec<Arc<str>>,
     /// Whether a flag that was open is shut.
     pub(super) shuts: bool,
+    /// Whether the same number decides as it did: an audience was only moved between memory and database.
+    pub(super) nothing: bool,
 }
 
 /// What a swap changed: flags with another form, those whose audiences have other ids, and those that require one of
@@ -38,23 +40,23 @@ pub(super) fn changed(swap: &Swap<'_>) -> Changed {
     let mut touched: Vec<bool> = new.flags().iter().map(|flag| !same(flag) || asks(flag)).collect();
     let shuts = new.flags().iter().any(|flag| !flag.is_open() && was(flag).is_some_and(|was| was.is_open()));
     if !swap.same_settings {
-        return Changed { flags: Vec::new(), shuts };
+        return Changed { flags: Vec::new(), shuts, nothing: false };
     }
     spread_to_dependants(new, &mut touched);
     let flags = new.sorted().filter(|flag| touched.get(flag.index.at()) == Some(&true));
     let flags: Vec<Arc<str>> = flags.map(|flag| flag.key.as_str().into()).collect();
-    Changed { flags: if flags.len() > FLAGS_NAMED_MAX { Vec::new() } else { flags }, shuts }
+    let nothing = old.number() == new.number() && !touched.contains(&true);
+    Changed { flags: if flags.len() > FLAGS_NAMED_MAX { Vec::new() } else { flags }, shuts, nothing }
 }
 
 fn changed_audiences(old: &Snapshot, new: &Snapshot) -> Vec<AudienceIndex> {
-    let same = |index: AudienceIndex| match (old.audience(index), new.audience(index)) {
-        (Some(was), Some(is)) => match (&was.ids, &is.ids) {
-            (Some(was), Some(is)) => Arc::ptr_eq(was, is),
-            (None, None) => was.version == is.version,
-            _ => false,
-        },
-        (was, is) => was.is_none() && is.is_none(),
+    // Whether in memory or in the database, an audience of the same version has the same ids; one that can be read
+    // again decides otherwise.
+    let seen = |snapshot: &Snapshot, index| {
+        let audience = snapshot.audience(index);
+        audience.map(|audience| (audience.version, audience.ids.is_some() || audience.read_through))
     };
+    let same = |index: AudienceIndex| seen(old, index) == seen(new, index);
     let all = new.audiences().iter().filter_map(|audience| new.audience_index(audience.key.as_str()));
     all.filter(|index| !same(*index)).collect()
 }
