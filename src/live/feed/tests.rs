@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::compile::StoredFlag;
 use crate::engine::fixture::{audience, flag_json, snapshot, stored};
 use crate::engine::flag::{AudienceKind, State};
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{Audience, Snapshot};
 
 /// A flag that is always open, with `fields` over it.
 fn flag(number: i64, key: &str, fields: &Value) -> StoredFlag {
@@ -58,9 +58,9 @@ fn exactly_what_may_decide_otherwise_is_named() {
     // Whoever requires a changed flag decides otherwise too.
     check(&before.next(2, Vec::new(), vec![killed(1, "a")]), &["a", "needs-a", "needs-needs-a"], true);
     // Other ids of an audience change the flags that ask for it, and no others.
-    let more = audience("testers", AudienceKind::User, Some(&["u-1", "u-7"]));
+    let more = Audience { version: 2, ..audience("testers", AudienceKind::User, Some(&["u-1", "u-7"])) };
     check(&before.next(2, vec![more], Vec::new()), &["b"], false);
-    let idle = audience("blocked", AudienceKind::User, Some(&["u-9"]));
+    let idle = Audience { version: 2, ..audience("blocked", AudienceKind::User, Some(&["u-9"])) };
     check(&before.next(2, vec![idle], Vec::new()), &[], false);
     // A flag's own end takes no number.
     let ended = before.expire(1_893_456_000_000).unwrap();
@@ -70,6 +70,29 @@ fn exactly_what_may_decide_otherwise_is_named() {
     let shut = before.next(2, Vec::new(), vec![killed(1, "a")]);
     let changed = changed(Some(&shut), &shut.next(3, Vec::new(), vec![killed(1, "a")]));
     assert!(!changed.shuts);
+}
+
+#[test]
+fn an_audience_that_only_moves_tells_nobody() {
+    let (feed, shop) = feed();
+    let near = audience("testers", AudienceKind::User, Some(&["u-1"]));
+    let away = Audience { ids: None, read_through: true, ..near.clone() };
+    let lost = Audience { ids: None, ..near.clone() };
+    let swap = |old: &Snapshot, audience: &Audience| {
+        let new = old.next(old.number(), vec![audience.clone()], Vec::new());
+        let changed = changed(Some(old), &new);
+        feed.tell(&Swap { old: Some(old), new: &new, same_settings: true, at: 2_000 });
+        (new, changed.nothing)
+    };
+    let before = feed.told.borrow().sequence;
+    let (moved, nothing) = swap(&shop, &away);
+    assert!(nothing);
+    let (back, nothing) = swap(&moved, &near);
+    assert!(nothing);
+    assert_eq!(feed.told.borrow().sequence, before);
+    let (_, nothing) = swap(&back, &lost);
+    assert!(!nothing, "what cannot be read any more decides otherwise");
+    assert_eq!(feed.told.borrow().sequence, before + 1);
 }
 
 #[test]
