@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_table_is_columns_and_cannot_steer_the_terminal() {
         let rows = vec![vec!["a".into(), "1".into()], vec!["long\u{1b}[2J".into(), "22".into()]];
-        assert_eq!(table(&["key", "n"], &rows), "KEY        N\na          1\nlong [2J   22");
+        assert_eq!(table(&["key", "n"], &rows), "KEY       N\na         1\nlong [2J  22");
     }
 
     #[test]
