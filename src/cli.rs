@@ -1,5 +1,6 @@
 //! The command line: arguments in, one function called, words out.
 
+mod audience;
 mod backup;
 mod completions;
 mod database;
@@ -53,6 +54,9 @@ enum Command {
     Flag(flag::FlagCommand),
     /// Decide a flag of a file for one context, without a service
     Eval(eval::EvalArguments),
+    /// Read and change audiences of a running service
+    #[command(subcommand)]
+    Audience(audience::AudienceCommand),
     /// Say why a running service decides as it does for one context
     Explain(explain::ExplainArguments),
     /// Manage keys in the database itself: a lost admin key is no disaster
@@ -106,6 +110,7 @@ fn dispatch(
     match parsed.command {
         Command::Serve { settings } => serve::serve(*settings).map(|()| ExitCode::SUCCESS),
         Command::Flag(command) => flag::run(command, output),
+        Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
         Command::Key(command) => key::run(command),

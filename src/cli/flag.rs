@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::output::{Output, say, say_json};
+use super::output::Output;
 use super::remote::Remote;
 use crate::engine::flag::State;
 use crate::engine::key::{FlagKey, RuleId};
@@ -214,13 +214,4 @@ pub(super) fn run(command: FlagCommand, output: Output) -> anyhow::Result<ExitCo
 
 fn connect(service: &Service) -> anyhow::Result<Remote> {
     Remote::new(&service.client)
-}
-
-/// Writes an answer: the service's JSON, or words.
-fn answer(json: &serde_json::Value, as_json: bool, words: impl FnOnce() -> String) {
-    if as_json {
-        say_json(json);
-    } else {
-        say(&words());
-    }
 }

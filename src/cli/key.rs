@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::database::{block_on, open_ready};
-use super::output::{say, say_json, table};
+use super::output::{self, say, say_json, table};
 use crate::access::{Actor, KeyTable, Role};
 use crate::clock::{Clock as _, MachineClock, SharedClock, parse_rfc3339, rfc3339};
 use crate::live::Live;
@@ -215,7 +215,7 @@ fn key_line(opened: &Opened, row: &KeyRow, now_ms: i64) -> Vec<String> {
 
 /// A time to the minute, in UTC.
 fn minute(ms: i64) -> String {
-    rfc3339(ms).get(..16).unwrap_or_default().replace('T', " ")
+    output::minute(&rfc3339(ms))
 }
 
 async fn revoke(id: &str, settings: &Settings) -> anyhow::Result<()> {

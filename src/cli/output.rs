@@ -77,6 +77,31 @@ pub(super) fn say_json(value: &Value) {
     say(&pretty(value));
 }
 
+/// Writes an answer: its JSON for programs, or words.
+pub(super) fn answer(json: &Value, as_json: bool, words: impl FnOnce() -> String) {
+    if as_json {
+        say_json(json);
+    } else {
+        say(&words());
+    }
+}
+
+/// Writes lines; `false` where nobody reads on.
+pub(super) fn write_lines<'l>(lines: impl Iterator<Item = &'l str>) -> bool {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// A time to the minute, as tables show it.
+pub(super) fn minute(time: &str) -> String {
+    time.get(..16).unwrap_or(time).replace('T', " ")
+}
+
 /// JSON as files hold it: two blanks a level, keys in byte order.
 pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}")

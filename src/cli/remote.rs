@@ -1,11 +1,12 @@
 //! Calls of a running service: the only place that speaks HTTP as a client.
 
 use std::fmt;
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{Request, Response};
-use ureq::{Agent, AsSendBody, Body};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::UsageError;
 use super::output::plain;
@@ -185,27 +186,53 @@ impl Remote {
         self.run(self.request(method, tail, &headers), body.to_string(), LONG_ANSWER_MAX)
     }
 
-    /// Every item of a list, page by page.
+    /// Sends what `reader` gives, of a size that need not be known.
+    pub(super) fn upload(
+        &self,
+        tail: &str,
+        headers: &[(&str, String)],
+        reader: &mut dyn Read,
+    ) -> Result<Reply, RemoteError> {
+        self.run(self.request("PUT", tail, headers), SendBody::from_reader(reader), LONG_ANSWER_MAX)
+    }
+
+    /// Deletes what stands at `tail`.
+    pub(super) fn delete(&self, tail: &str, headers: &[(&str, String)]) -> Result<Reply, RemoteError> {
+        self.run(self.request("DELETE", tail, headers), (), ANSWER_MAX)
+    }
+
+    /// Every item of a list, at most `most`.
     pub(super) fn all(&self, tail: &str, most: Option<usize>) -> Result<Vec<Value>, RemoteError> {
         let mut items = Vec::new();
-        let mut cursor: Option<String> = None;
+        self.pages(tail, PAGE, |page| {
+            items.extend(page);
+            most.is_none_or(|most| items.len() < most)
+        })?;
+        items.truncate(most.unwrap_or(usize::MAX));
+        Ok(items)
+    }
+
+    /// A list page by page, until its end or until `take` has enough.
+    pub(super) fn pages(
+        &self,
+        tail: &str,
+        size: usize,
+        mut take: impl FnMut(Vec<Value>) -> bool,
+    ) -> Result<(), RemoteError> {
+        let joint = if tail.contains('?') { '&' } else { '?' };
+        let mut next = format!("{tail}{joint}limit={size}");
         loop {
-            let joint = if tail.contains('?') { '&' } else { '?' };
-            let page = match &cursor {
-                None => format!("{tail}{joint}limit={PAGE}"),
-                Some(cursor) => format!("{tail}{joint}limit={PAGE}&cursor={}", encoded(cursor)),
+            let mut page = self.get(&next)?.json;
+            let items = match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
             };
-            let Value::Object(mut page) = self.get(&page)?.json else { return Ok(items) };
-            if let Some(Value::Array(more)) = page.remove("items") {
-                items.extend(more);
-            }
-            if most.is_some_and(|most| items.len() >= most) {
-                items.truncate(most.unwrap_or_default());
-                return Ok(items);
-            }
-            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-            if cursor.is_none() {
-                return Ok(items);
+            let wants_more = take(items);
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(cursor) if wants_more => {
+                    next = format!("{tail}{joint}limit={size}&cursor={}", encoded(cursor));
+                }
+                _ => return Ok(()),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: the real program against a real service, or against files alone.
 
+mod audiences;
 mod backup;
 mod completions;
 mod doctor;
@@ -136,6 +137,13 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
         (&["flag", "versions"], "List the versions of a flag, newest first", 40),
         (&["flag", "diff"], "Show what differs between two versions", 40),
         (&["flag", "rollback"], "Bring back the document of an older version; the state stays", 40),
+        (&["audience"], "Read and change audiences of a running service", 30),
+        (
+            &["audience", "put"],
+            "Create an audience from a file of ids, or replace all of its ids at once",
+            50,
+        ),
+        (&["audience", "contains"], "Say whether an id is a member; exit code 1 where it is not", 30),
         (&["key"], "Manage keys in the database itself: a lost admin key is no disaster", 20),
         (&["key", "create"], "Make a key and show it: the only time that it can be seen", 60),
         (&["key", "list"], "List all keys, revoked ones too; their texts are known to nobody", 45),

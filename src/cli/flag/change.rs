@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use super::{Change, FlagName, answer, show};
+use super::{Change, FlagName, show};
 use crate::cli::differences;
-use crate::cli::output::{Output, read_input};
+use crate::cli::output::{Output, answer, read_input};
 use crate::cli::remote::{Remote, reason_header};
 use crate::engine::diff::diff;
 use crate::engine::json::parse;

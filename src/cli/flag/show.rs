@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{FlagName, answer};
+use super::FlagName;
 use crate::cli::differences;
-use crate::cli::output::{Output, Tone, plain, pretty, say, table, word};
+use crate::cli::output::{Output, Tone, answer, minute, plain, pretty, say, table, word};
 use crate::cli::remote::Remote;
 use crate::engine::diff;
 use crate::engine::flag::State;
@@ -75,11 +75,6 @@ pub(super) fn standing(flag: &Value, output: Output) -> String {
         ("live", false) => output.tone(Tone::Good, "live"),
         _ => output.tone(Tone::Doubtful, &state),
     }
-}
-
-/// A time to the minute.
-fn minute(time: &str) -> String {
-    time.get(..16).unwrap_or(time).replace('T', " ")
 }
 
 /// Each rollout of a document: rule, percent and control.
