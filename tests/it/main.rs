@@ -6,6 +6,7 @@ mod allocations;
 mod audiences;
 mod badges;
 mod cli;
+mod clients;
 mod decide;
 mod durability;
 mod environments;
