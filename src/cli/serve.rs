@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::folder::Folder;
@@ -66,6 +66,8 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
     let streams = service.streams.clone();
     let sweeping = tokio::spawn(sweep_limits(service.clone()));
+    // Heard from before it is ready: a stop at the first moment is an orderly one too.
+    let stop = StopSignals::hear()?;
     let (addresses, server) = listen(listener, service, meters)?;
     let handle = server.handle();
     let running = tokio::spawn(server);
@@ -82,7 +84,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     let jobs = jobs.start();
     announce(&addresses, first_keys.as_ref());
-    wait_for_signal().await?;
+    stop.wait().await;
     tracing::info!("stopping: requests under way are finished, no new ones are taken");
     // They would not end by themselves, and the server waits for what is open.
     streams.end();
@@ -168,13 +170,23 @@ async fn sweep_limits(service: Data<Service>) {
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, which stop the service.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn hear() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 async fn token_keys(store: &Store) -> anyhow::Result<TokenKeys> {
