@@ -25,15 +25,20 @@ export async function bundle(entry) {
   return made.outputFiles[0].text;
 }
 
-// Serves `body` with `script` at the origin that huidu allows, and at another one that it does not.
-export async function serve(script, body = '') {
-  const html = `<!doctype html><meta charset="utf-8"><title>shop</title><body>${body}<script src="/page.js"></script>`;
+// Serves scripts by path at the origin that huidu allows, and at another one that it does not. `/` is a page with
+// `/page.js`; each of `pages`, such as `/react`, is one with its body and the script of its name.
+export async function serve(scripts, pages = {}) {
+  const html = (path) =>
+    path === '/elsewhere'
+      ? '<title>elsewhere</title>'
+      : `<!doctype html><meta charset="utf-8"><title>shop</title><body>${pages[path] ?? ''}` +
+        `<script src="${path in pages ? path : '/page'}.js"></script>`;
   const policy = `default-src 'none'; script-src 'self'; connect-src ${url}`;
   const server = http.createServer((request, response) => {
     const path = request.url.split('?')[0];
-    const [type, text] = path === '/page.js' ? ['text/javascript', script] : ['text/html', html];
+    const [type, text] = path in scripts ? ['text/javascript', scripts[path]] : ['text/html', html(path)];
     const headers = { 'content-type': `${type}; charset=utf-8`, 'content-security-policy': policy };
-    response.writeHead(200, headers).end(path === '/elsewhere' ? '<title>elsewhere</title>' : text);
+    response.writeHead(200, headers).end(text);
   });
   const listen = (port) => new Promise((done, failed) => server.once('error', failed).listen(port, host, done));
   await listen(Number(port));

@@ -45,11 +45,17 @@ export const restore = async (flag) => {
 export const verify = (token) => call('POST', '/v1/tokens/verify', keys.server, { token });
 
 // The value of a series of /metrics, 0 if there is none.
-export async function metric(series) {
+async function metric(series) {
   const answer = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${keys.admin}` } });
   const line = (await answer.text()).split('\n').find((line) => line.startsWith(series));
   return line ? Number(line.split(' ').pop()) : 0;
 }
+
+// Rows that huidu stored, of a flag of the environment.
+export const exposures = (flag, arm, variant = 'on') =>
+  metric(`huidu_exposures_total{arm="${arm}",environment="production",flag="${flag}",variant="${variant}"}`);
+export const steps = (flag, step) =>
+  metric(`huidu_steps_total{arm="treatment",environment="production",flag="${flag}",step="${step}",variant="on"}`);
 
 // Waits until `check` gives something true, and gives that.
 export async function eventually(what, check) {

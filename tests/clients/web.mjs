@@ -4,7 +4,7 @@ import test from 'node:test';
 import { bundle, cut, mend, open, serve } from './browser.mjs';
 import { change, eventually, keys, nowhere, url, verify } from './scene.mjs';
 
-const origin = await serve(await bundle('web-page.js'));
+const origin = await serve({ '/page.js': await bundle('web-page.js') });
 const plain = { baseUrl: url, key: keys.client, cacheMode: 'disabled' };
 const shopper = { targetingKey: 'u-1' };
 const shoes = { ...shopper, goods: [{ id: 'g-1', category: 'shoes' }] };

@@ -74,8 +74,10 @@ fn scene() -> Huidu {
     let object = json!({"layout": "card", "steps": [1, {"deep": null}]});
     huidu.create_flag(&fixed("an-object", "object", &json!({}), &object));
     let mut entry = ramp("entry", 100.0, 0.0);
-    entry["funnel"] = json!(["entry_opened", "code_shown"]);
+    entry["funnel"] = json!(["entry_opened", "code_shown", "entry_paid"]);
+    entry["metrics"] = json!([{"step": "order_paid", "by": "payment_method", "values": ["wechat"]}]);
     huidu.create_flag(&entry);
+    huidu.create_flag(&ramp("held-back", 0.0, 100.0));
     let mut shoes = ramp("for-shoes", 100.0, 0.0);
     shoes["goods"] = json!({"include": [{"attribute": "goods.category", "op": "eq", "value": "shoes"}]});
     huidu.create_flag(&shoes);
@@ -167,4 +169,22 @@ fn the_sdk_for_python_is_served() {
     let python = root().join("target/tests-python/bin/python");
     let text = run(&scene(), python.to_str().unwrap(), &[], "client.py");
     assert!(text.contains("\nRan 10 tests"), "{text}");
+}
+
+#[test]
+fn the_guides_page_shows_and_reports() {
+    node(&scene(), "shop.mjs", 10);
+}
+
+#[test]
+fn the_guides_mini_program_shows_and_reports() {
+    node(&scene(), "mini.mjs", 4);
+}
+
+#[test]
+fn the_guides_backends_decide_verify_and_report() {
+    node(&scene(), "backend-shop.mjs", 6);
+    let python = root().join("target/tests-python/bin/python");
+    let text = run(&scene(), python.to_str().unwrap(), &[], "backend_shop.py");
+    assert!(text.contains("\nRan 5 tests"), "{text}");
 }
