@@ -54,8 +54,8 @@ async function metric(series) {
 // Rows that huidu stored, of a flag of the environment.
 export const exposures = (flag, arm, variant = 'on') =>
   metric(`huidu_exposures_total{arm="${arm}",environment="production",flag="${flag}",variant="${variant}"}`);
-export const steps = (flag, step) =>
-  metric(`huidu_steps_total{arm="treatment",environment="production",flag="${flag}",step="${step}",variant="on"}`);
+export const steps = (flag, step, arm = 'treatment') =>
+  metric(`huidu_steps_total{arm="${arm}",environment="production",flag="${flag}",step="${step}",variant="on"}`);
 
 // Waits until `check` gives something true, and gives that.
 export async function eventually(what, check) {

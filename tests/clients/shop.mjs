@@ -141,6 +141,22 @@ test('the token travels in the link of a friend', async () => {
   assert.equal((await verify(searchParams.get('huidu'))).unit, 'friend-1');
 });
 
+test('the checkout of the guide, from the button to the code', async () => {
+  const opened = await steps('wechat-scan-pay', 'entry_clicked', 'fixed');
+  const page = await open(origin.page);
+  await page.evaluate(async (options) => {
+    document.body.insertAdjacentHTML('beforeend', '<div id="place"><button id="scan" hidden>scan</button></div><p id="code"></p>');
+    const draw = (link) => { document.getElementById('code').textContent = link; };
+    await shop.checkout(options, document.getElementById('place'), draw);
+  }, options('tester-1'));
+  await page.click('#scan');
+  const link = new URL(await page.textContent('#code'));
+  assert.equal(link.pathname, '/pay/o-1');
+  assert.equal((await verify(link.searchParams.get('huidu'))).flag, 'wechat-scan-pay');
+  await eventually('the steps', async () => (await steps('wechat-scan-pay', 'qr_shown', 'fixed')) > 0);
+  assert.equal(await steps('wechat-scan-pay', 'entry_clicked', 'fixed'), opened + 1);
+});
+
 test('React: drawn, reported once, hidden by a kill when no payment is under way', async () => {
   const before = await exposures('entry', 'treatment');
   const [stepsBefore, page] = [await steps('entry', 'code_shown'), await open(`${origin.page}react`)];

@@ -173,7 +173,7 @@ fn the_sdk_for_python_is_served() {
 
 #[test]
 fn the_guides_page_shows_and_reports() {
-    node(&scene(), "shop.mjs", 10);
+    node(&scene(), "shop.mjs", 11);
 }
 
 #[test]
@@ -187,4 +187,25 @@ fn the_guides_backends_decide_verify_and_report() {
     let python = root().join("target/tests-python/bin/python");
     let text = run(&scene(), python.to_str().unwrap(), &[], "backend_shop.py");
     assert!(text.contains("\nRan 5 tests"), "{text}");
+}
+
+#[test]
+fn the_guide_shows_the_examples_as_they_are() {
+    let guide = std::fs::read_to_string(root().join("docs/frontend.md")).unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(root().join("examples/frontend"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 6, "{files:?}");
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let marker = format!("<!-- examples/frontend/{name} -->\n```");
+        let block = guide.split_once(&marker).unwrap_or_else(|| panic!("{name} is not in the guide")).1;
+        let (_, code) = block.split_once('\n').unwrap();
+        let (code, _) = code.split_once("\n```").unwrap();
+        assert_eq!(format!("{code}\n"), std::fs::read_to_string(&file).unwrap(), "{name}");
+    }
+    assert_eq!(guide.matches("\n```").count() % 2, 0);
 }
