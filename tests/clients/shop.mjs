@@ -170,7 +170,7 @@ test('React: drawn, reported once, hidden by a kill when no payment is under way
   assert.equal(sent.filter(({ type }) => type === 'exposure').length, 1);
   await kill('entry');
   try {
-    const polls = () => page.asked.filter(({ status, path }) => status === 200 && path.startsWith('/ofrep/')).length;
+    const polls = () => page.asked.filter(({ method, status, path }) => method === 'POST' && status === 200 && path.startsWith('/ofrep/')).length;
     await eventually('the page knows', () => polls() >= 2);
     assert.equal(await page.textContent('#open'), 'scan: true', 'a payment is under way');
     await page.click('#done');
