@@ -4,7 +4,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -158,8 +158,12 @@ fn the_server_sdk_for_javascript_is_served() {
     node(&scene(), "server.mjs", 13);
 }
 
+/// One browser at a time: two are much for a small machine, and pages have one address.
+static BROWSER: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_web_sdk_in_chromium_is_served() {
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     node(&scene(), "web.mjs", 12);
 }
 
@@ -173,6 +177,7 @@ fn the_sdk_for_python_is_served() {
 
 #[test]
 fn the_guides_page_shows_and_reports() {
+    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     node(&scene(), "shop.mjs", 11);
 }
 
