@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { bundle, cut, mend, open, serve } from './browser.mjs';
-import { change, eventually, keys, nowhere, url, verify } from './scene.mjs';
+import { change, eventually, keys, kill, nowhere, restore, url, verify } from './scene.mjs';
 
 const origin = await serve({ '/page.js': await bundle('web-page.js') });
 const plain = { baseUrl: url, key: keys.client, cacheMode: 'disabled' };
@@ -16,6 +16,7 @@ const details = (page, kind, flag, off) =>
 const heard = (page, event) =>
   page.evaluate((event) => kit.heard.filter((one) => one.event === event), event);
 const move = (page, context) => page.evaluate((context) => kit.OpenFeature.setContext(context), context);
+const streams = (page) => page.asked.filter(({ method, path }) => method === 'GET' && path.startsWith('/ofrep/'));
 const evaluations = (page) => page.asked.filter(({ path, method }) => method === 'POST' && path.startsWith('/ofrep/'));
 
 test('values of every type come with one call', async () => {
@@ -100,6 +101,55 @@ test('polls of an unchanged answer are 304, and a change marks its flag alone', 
   const changed = await eventually('the change', async () => (await heard(page, 'PROVIDER_CONFIGURATION_CHANGED'))[0]);
   assert.deepEqual(changed.flagsChanged, ['moving']);
   assert.equal((await details(page, 'String', 'moving', 'off')).value, 'after');
+});
+
+test('a change is heard over the stream, without polling', async () => {
+  const page = await open(origin.page);
+  await start(page, plain);
+  await eventually('the stream', () => streams(page).length === 1);
+  const [{ path, status }] = streams(page);
+  assert.match(path, /^\/ofrep\/v1\/sse\?token=/);
+  assert.equal(status, 200);
+  const before = (await details(page, 'String', 'moving', 'off')).value;
+  const next = before === 'after' ? 'on' : 'after';
+  await change('moving', { default_variant: next });
+  const changed = await eventually('the change', async () => (await heard(page, 'PROVIDER_CONFIGURATION_CHANGED'))[0]);
+  assert.deepEqual(changed.flagsChanged, ['moving']);
+  assert.equal((await details(page, 'String', 'moving', 'off')).variant, next);
+  const [first, second, ...more] = evaluations(page);
+  assert.deepEqual([first.path, more], ['/ofrep/v1/evaluate/flags', []], 'asked again once, when told');
+  assert.match(second.path, /flagConfigEtag=\d+/);
+  assert.equal(second.status, 200);
+  assert.equal(streams(page).length, 1, 'the same stream goes on');
+});
+
+test('a kill and a restore are heard over the stream', async () => {
+  const page = await open(origin.page);
+  await start(page, plain);
+  await eventually('the stream', () => streams(page).length === 1);
+  assert.equal((await details(page, 'Boolean', 'entry', false)).value, true);
+  await kill('entry');
+  try {
+    await eventually('it is off', async () => (await details(page, 'Boolean', 'entry', false)).reason === 'DISABLED');
+    assert.equal((await details(page, 'Boolean', 'entry', false)).value, false);
+  } finally {
+    await restore('entry');
+  }
+  await eventually('it is on', async () => (await details(page, 'Boolean', 'entry', false)).value === true);
+});
+
+test('the stream follows a change of context, and is not opened where it is not wanted', async () => {
+  const page = await open(origin.page);
+  await start(page, plain, { ...shopper, region: 'HK' });
+  await move(page, { ...shopper, region: 'CN-31' });
+  await change('moving', { description: `told at ${Date.now()}` });
+  await eventually('the question with the new context', () => evaluations(page).length === 3);
+  assert.equal((await details(page, 'Boolean', 'by-region', false)).value, true);
+  assert.equal(streams(page).length, 1);
+  const polling = await open(origin.page);
+  await start(polling, { ...plain, pollInterval: 100, changeDetection: 'polling' });
+  await eventually('polls', () => evaluations(polling).length >= 3);
+  assert.deepEqual(streams(polling), []);
 });
 
 test('a wrong key is fatal, and the default of the code', async () => {

@@ -164,7 +164,7 @@ static BROWSER: Mutex<()> = Mutex::new(());
 #[test]
 fn the_web_sdk_in_chromium_is_served() {
     let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
-    node(&scene(), "web.mjs", 12);
+    node(&scene(), "web.mjs", 15);
 }
 
 #[test]
