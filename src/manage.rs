@@ -7,6 +7,7 @@ mod expiry;
 pub mod first_start;
 pub mod flags;
 pub mod keys;
+pub mod promote;
 pub mod seed;
 pub mod stage;
 

@@ -9,7 +9,7 @@ mod rules;
 use std::collections::BTreeMap;
 
 pub(in crate::engine) use condition::compile_pattern;
-pub use read::read;
+pub use read::{FIELDS, read};
 pub use reader::{Fault, Faults};
 
 use super::key::{AudienceKey, FlagKey, LayerKey, PlacementKey, RuleId, StepKey, VariantKey};

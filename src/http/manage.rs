@@ -5,6 +5,7 @@ mod audit;
 mod environments;
 mod flags;
 mod keys;
+mod transfer;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::ServiceConfig;
@@ -39,6 +40,11 @@ pub(super) fn routes(config: &mut ServiceConfig) {
                 .route(get(environments::read))
                 .route(patch(environments::change))
                 .allow(&["GET", "PATCH"]),
+        )
+        .service(
+            resource("/v1/environments/{environment}/promote")
+                .route(post(transfer::promote))
+                .allow(&["POST"]),
         )
         .service(
             resource("/v1/environments/{environment}/unit-secrets")

@@ -52,6 +52,17 @@ pub fn precondition(req: &HttpRequest) -> Result<Precondition, Problem> {
     }
 }
 
+/// `If-Match` or `If-None-Match: *` where neither is needed.
+///
+/// # Errors
+/// `header_invalid` for one that cannot be read.
+pub fn optional_precondition(req: &HttpRequest) -> Result<Precondition, Problem> {
+    match precondition(req) {
+        Err(problem) if problem.code == Code::PreconditionRequired => Ok(Precondition::Any),
+        known => known,
+    }
+}
+
 /// `If-Match` alone: for changes of what must exist.
 ///
 /// # Errors
@@ -163,6 +174,18 @@ impl Query {
                 .map_err(|_error| Problem::new(Code::QueryInvalid, format!("`{name}` is a whole number")))
         };
         self.text(name).map(parse).transpose()
+    }
+
+    /// `true` or `false`; `false` where it is absent.
+    ///
+    /// # Errors
+    /// `query_invalid`.
+    pub fn boolean(&self, name: &str) -> Result<bool, Problem> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_error| Problem::new(Code::QueryInvalid, format!("`{name}` is true or false")))
+        };
+        self.text(name).map_or(Ok(false), parse)
     }
 
     /// A time as RFC 3339, in milliseconds since 1970.

@@ -1,6 +1,6 @@
 //! Flags: create, replace, ramp, kill, restore, archive, roll back.
 
-mod write;
+pub(super) mod write;
 
 use std::sync::Arc;
 
@@ -57,11 +57,11 @@ pub struct RolloutChange {
 }
 
 /// A new form of a flag, read and checked.
-struct Proposal {
-    value: Value,
-    document: Document,
-    state: State,
-    warnings: Vec<Warning>,
+pub(super) struct Proposal {
+    pub(super) value: Value,
+    pub(super) document: Document,
+    pub(super) state: State,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Manage {
@@ -82,7 +82,8 @@ impl Manage {
         let state = row.as_ref().map_or(State::Live, state_of);
         let action = if row.is_some() { "replace" } else { "create" };
         let proposal = self.propose(environment, key, value, state, row.as_ref())?;
-        self.write(Edit { caller, environment, change, key, row, action }, proposal).await
+        let edit = Edit { caller, key, row: row.as_ref(), action, origin: None };
+        self.write(environment, change, edit, proposal).await
     }
 
     /// Applies a JSON Merge Patch (RFC 7396) to the stored document.
@@ -102,7 +103,8 @@ impl Manage {
         let (mut value, _) = stored_forms(&row)?;
         json_patch::merge(&mut value, patch);
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        self.write(Edit { caller, environment, change, key, row: Some(row), action: "patch" }, proposal).await
+        let edit = Edit { caller, key, row: Some(&row), action: "patch", origin: None };
+        self.write(environment, change, edit, proposal).await
     }
 
     /// A snapshot in which the flag `key` is live with the document `value`: to explain a draft that nobody stored.
@@ -157,8 +159,8 @@ impl Manage {
             }
         }
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        self.write(Edit { caller, environment, change, key, row: Some(row), action: "rollout" }, proposal)
-            .await
+        let edit = Edit { caller, key, row: Some(&row), action: "rollout", origin: None };
+        self.write(environment, change, edit, proposal).await
     }
 
     /// Brings the document of an older version back; the state stays.
@@ -181,8 +183,8 @@ impl Manage {
         let row = self.existing(&mut change, key, precondition).await?;
         let value = parse_stored(&old.document)?;
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        self.write(Edit { caller, environment, change, key, row: Some(row), action: "rollback" }, proposal)
-            .await
+        let edit = Edit { caller, key, row: Some(&row), action: "rollback", origin: None };
+        self.write(environment, change, edit, proposal).await
     }
 
     /// Shuts, re-opens or puts away a flag. Where it is so already nothing changes.
@@ -216,13 +218,14 @@ impl Manage {
         }
         // A document that cannot be read may still be shut: nothing of it is looked at.
         let forms = stored_forms(&row);
-        let edit = Edit { caller, environment, change, key, row: Some(row), action: wish.action() };
+        let edit = Edit { caller, key, row: Some(&row), action: wish.action(), origin: None };
         match forms {
             Ok((value, document)) => {
-                self.write(edit, Proposal { value, document, state, warnings: Vec::new() }).await
+                let proposal = Proposal { value, document, state, warnings: Vec::new() };
+                self.write(environment, change, edit, proposal).await
             }
             Err(_) if state == State::Killed || state == State::Archived => {
-                self.shut_unreadable(edit, state).await
+                self.shut_unreadable(environment, change, edit, state).await
             }
             Err(error) => Err(error),
         }
@@ -275,7 +278,7 @@ impl Manage {
         Ok(change)
     }
 
-    async fn stored(
+    pub(super) async fn stored(
         &self,
         change: &mut Change,
         key: &FlagKey,
@@ -302,7 +305,7 @@ impl Manage {
     }
 
     /// Reads and checks a new form of a flag: every fault at once.
-    fn propose(
+    pub(super) fn propose(
         &self,
         environment: &Environment,
         key: &FlagKey,
@@ -312,6 +315,31 @@ impl Manage {
     ) -> Result<Proposal, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let mut faults = Faults::default();
+        let old_salt = self.fill_salt(&mut value, row)?;
+        let read = read(&value, &mut faults);
+        let mut warnings = Vec::new();
+        if let Some(document) = &read {
+            if document.key != *key {
+                faults.add("/key", "key_mismatch", format!("the path names the flag {key:?}"));
+            }
+            warnings = validate(document, &published.snapshot, &mut faults);
+            warnings.extend(salt_warning(old_salt.as_deref(), document));
+        }
+        if row.is_none() && published.snapshot.flags().len() >= FLAGS_MAX {
+            return Err(too_many_flags());
+        }
+        match read {
+            Some(document) if faults.0.is_empty() => Ok(Proposal { value, document, state, warnings }),
+            _ => Err(ManageError::Invalid(faults.0)),
+        }
+    }
+
+    /// Gives a document without salt that of the stored flag, or a new one; the stored flag's is answered.
+    pub(super) fn fill_salt(
+        &self,
+        value: &mut Value,
+        row: Option<&FlagRow>,
+    ) -> Result<Option<Box<str>>, ManageError> {
         let old_salt = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
         if let Some(object) = value.as_object_mut()
             && !object.contains_key("salt")
@@ -322,29 +350,21 @@ impl Manage {
             };
             object.insert("salt".into(), salt.into());
         }
-        let read = read(&value, &mut faults);
-        let mut warnings = Vec::new();
-        if let Some(document) = &read {
-            if document.key != *key {
-                faults.add("/key", "key_mismatch", format!("the path names the flag {key:?}"));
-            }
-            warnings = validate(document, &published.snapshot, &mut faults);
-            if old_salt.is_some() && old_salt != document.salt {
-                warnings.push(Warning {
-                    pointer: "/salt".into(),
-                    code: "salt_changed",
-                    detail: "another salt reshuffles which units are inside".into(),
-                });
-            }
-        }
-        if row.is_none() && published.snapshot.flags().len() >= FLAGS_MAX {
-            return Err(ManageError::Quota(format!("an environment has at most {FLAGS_MAX} flags")));
-        }
-        match read {
-            Some(document) if faults.0.is_empty() => Ok(Proposal { value, document, state, warnings }),
-            _ => Err(ManageError::Invalid(faults.0)),
-        }
+        Ok(old_salt)
     }
+}
+
+/// Another salt than the stored flag's is doubtful.
+pub(super) fn salt_warning(old_salt: Option<&str>, document: &Document) -> Option<Warning> {
+    (old_salt.is_some() && old_salt != document.salt.as_deref()).then(|| Warning {
+        pointer: "/salt".into(),
+        code: "salt_changed",
+        detail: "another salt reshuffles which units are inside".into(),
+    })
+}
+
+pub(super) fn too_many_flags() -> ManageError {
+    ManageError::Quota(format!("an environment has at most {FLAGS_MAX} flags"))
 }
 
 /// A change of a flag's state.
@@ -380,7 +400,7 @@ impl StateChange {
 }
 
 /// The stored state; one that cannot be read is shut.
-fn state_of(row: &FlagRow) -> State {
+pub(super) fn state_of(row: &FlagRow) -> State {
     State::parse(&row.state).unwrap_or(State::Killed)
 }
 
@@ -392,7 +412,7 @@ fn state_difference(from: State, to: State) -> Difference {
     Difference { pointer: "/state".into(), from: Some(from.as_str().into()), to: Some(to.as_str().into()) }
 }
 
-fn unreadable(why: &str) -> crate::engine::flag::Fault {
+pub(super) fn unreadable(why: &str) -> crate::engine::flag::Fault {
     crate::engine::flag::Fault {
         pointer: String::new(),
         code: "unreadable",
@@ -405,7 +425,7 @@ fn parse_stored(text: &str) -> Result<Value, ManageError> {
 }
 
 /// The stored document as JSON and typed.
-fn stored_forms(row: &FlagRow) -> Result<(Value, Document), ManageError> {
+pub(super) fn stored_forms(row: &FlagRow) -> Result<(Value, Document), ManageError> {
     let typed =
         document(&row.document, &row.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
     Ok((parse_stored(&row.document)?, typed))

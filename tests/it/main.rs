@@ -18,6 +18,7 @@ mod manage;
 mod metrics;
 mod openapi;
 mod postgres;
+mod promote;
 mod signed;
 mod start;
 mod store;

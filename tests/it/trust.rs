@@ -30,6 +30,7 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/environments", "A"),
     ("GET", "/v1/environments/{environment}", "A"),
     ("PATCH", "/v1/environments/{environment}", "A"),
+    ("POST", "/v1/environments/{environment}/promote", "eA"),
     ("POST", "/v1/environments/{environment}/unit-secrets", "A"),
     ("DELETE", "/v1/environments/{environment}/unit-secrets/{id}", "A"),
     ("GET", "/v1/keys", "A"),
@@ -144,8 +145,9 @@ fn every_route_takes_exactly_its_roles() {
             for (role, key) in ROLES.iter().zip(&keys) {
                 let answer = plain_call(&huidu, method, &filled(path), key, &[]);
                 let what = format!("{role} {method} {path}: {answer:?}");
-                // What belongs to no environment is for those who have all of them.
-                let whole = *path != "/v1/audit" || environment.is_null();
+                // What belongs to no environment, or to two, is for those who have all of them.
+                let global = ["/v1/audit", "/v1/environments/{environment}/promote"].contains(path);
+                let whole = !global || environment.is_null();
                 match (allowed(role, rights) && whole, *role) {
                     (true, _) => assert!(![401, 403, 405, 500].contains(&answer.status), "{what}"),
                     (false, "none") => assert_eq!(answer.status, 401, "{what}"),

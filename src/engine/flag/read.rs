@@ -15,7 +15,8 @@ use super::{
 use crate::engine::json::child;
 use crate::engine::key::{FlagKey, PlacementKey, StepKey, VariantKey, is_key};
 
-const KNOWN: [&str; 25] = [
+/// Every field of a document.
+pub const FIELDS: [&str; 25] = [
     "key",
     "name",
     "description",
@@ -51,7 +52,7 @@ const METRIC_VALUE_BYTES_MAX: usize = 64;
 #[must_use]
 pub fn read(value: &Value, faults: &mut Faults) -> Option<Document> {
     refuse_nul(value, "", faults);
-    let mut reader = Reader::open(value, "", &KNOWN, faults)?;
+    let mut reader = Reader::open(value, "", &FIELDS, faults)?;
     let key = reader.required_key("key", FlagKey::parse);
     let value_type = value_type(&mut reader);
     let (variants, names) = variants(&mut reader, value_type);

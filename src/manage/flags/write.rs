@@ -1,4 +1,7 @@
-//! The one transaction of a flag's change: flag, version, stage, audit row, number.
+//! The one way a flag's change is stored: flag, version, stage and audit row, inside a transaction that may hold
+//! other changes too; then its number, and the snapshot that serves it.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -6,21 +9,21 @@ use super::{Changed, Proposal, standing_of, state_difference, state_of, stored_f
 use crate::engine::diff::{Difference, diff};
 use crate::engine::flag::State;
 use crate::engine::key::FlagKey;
-use crate::live::Environment;
 use crate::live::load::checksum;
+use crate::live::{Environment, Published};
 use crate::manage::stage::{self, Form, Move, Standing};
 use crate::manage::{Caller, Manage, ManageError, audit};
 use crate::store::{Change, FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
 
-/// A change of a flag that has begun: its environment is locked.
-pub(super) struct Edit<'e> {
-    pub(super) caller: &'e Caller,
-    pub(super) environment: &'e Environment,
-    pub(super) change: Change,
-    pub(super) key: &'e FlagKey,
+/// A change of one flag, inside a transaction that has locked its environment.
+pub(in crate::manage) struct Edit<'e> {
+    pub(in crate::manage) caller: &'e Caller,
+    pub(in crate::manage) key: &'e FlagKey,
     /// As it is stored; `None`: it is new.
-    pub(super) row: Option<FlagRow>,
-    pub(super) action: &'e str,
+    pub(in crate::manage) row: Option<&'e FlagRow>,
+    pub(in crate::manage) action: &'e str,
+    /// Where it came from, for the audit; `None`: from its caller.
+    pub(in crate::manage) origin: Option<&'e Value>,
 }
 
 /// What is to be stored.
@@ -35,22 +38,37 @@ struct Content {
 }
 
 impl Manage {
-    /// Stores a proposal, and serves it. One that changes nothing keeps its version.
-    pub(super) async fn write(&self, edit: Edit<'_>, proposal: Proposal) -> Result<Changed, ManageError> {
-        let old = edit.row.as_ref().and_then(|row| Some((stored_forms(row).ok()?, state_of(row))));
+    /// Stores one flag's proposal alone, and serves it. One that changes nothing keeps its version.
+    pub(super) async fn write(
+        &self,
+        environment: &Environment,
+        mut change: Change,
+        edit: Edit<'_>,
+        proposal: Proposal,
+    ) -> Result<Changed, ManageError> {
+        let (key, created) = (edit.key.clone(), edit.row.is_none());
+        let published = match self.store_flag(&mut change, &edit, &proposal).await? {
+            Some(_) => self.serve_flags(environment, change, &[&key]).await?,
+            None => environment.published().ok_or(ManageError::NotFound("environment"))?,
+        };
+        Ok(Changed { published, key, warnings: proposal.warnings, created })
+    }
+
+    /// Stores a proposal inside `change`; the new version, or `None` where it changes nothing.
+    pub(in crate::manage) async fn store_flag(
+        &self,
+        change: &mut Change,
+        edit: &Edit<'_>,
+        proposal: &Proposal,
+    ) -> Result<Option<i64>, ManageError> {
+        let old = edit.row.and_then(|row| Some((stored_forms(row).ok()?, state_of(row))));
         if let Some(((_, old), state)) = &old
             && *old == proposal.document
             && *state == proposal.state
         {
-            let published = edit.environment.published().ok_or(ManageError::NotFound("environment"))?;
-            return Ok(Changed {
-                published,
-                key: edit.key.clone(),
-                warnings: proposal.warnings,
-                created: false,
-            });
+            return Ok(None);
         }
-        let standing = edit.row.as_ref().map_or(Standing { open: None, count: 0 }, standing_of);
+        let standing = edit.row.map_or(Standing { open: None, count: 0 }, standing_of);
         let old_form = old.as_ref().map(|((_, document), state)| Form { document, state: *state });
         let new_form = Form { document: &proposal.document, state: proposal.state };
         let moved = stage::moved(standing, old_form, new_form, self.clock.now_ms());
@@ -70,13 +88,18 @@ impl Manage {
             deciding: stage::deciding(&proposal.document).to_string(),
             diff: differences,
         };
-        let changed = self.store_content(edit, content).await?;
-        Ok(Changed { warnings: proposal.warnings, ..changed })
+        self.store_content(change, edit, content).await.map(Some)
     }
 
     /// Shuts a flag whose document cannot be read: nothing of it is looked at.
-    pub(super) async fn shut_unreadable(&self, edit: Edit<'_>, state: State) -> Result<Changed, ManageError> {
-        let row = edit.row.as_ref().ok_or(ManageError::NotFound("flag"))?;
+    pub(super) async fn shut_unreadable(
+        &self,
+        environment: &Environment,
+        mut change: Change,
+        edit: Edit<'_>,
+        state: State,
+    ) -> Result<Changed, ManageError> {
+        let row = edit.row.ok_or(ManageError::NotFound("flag"))?;
         let standing = standing_of(row);
         let close = standing.open.map(|stage| (stage, self.clock.now_ms()));
         let content = Content {
@@ -87,11 +110,29 @@ impl Manage {
             deciding: String::new(),
             diff: vec![state_difference(state_of(row), state)],
         };
-        self.store_content(edit, content).await
+        self.store_content(&mut change, &edit, content).await?;
+        let published = self.serve_flags(environment, change, &[edit.key]).await?;
+        Ok(Changed { published, key: edit.key.clone(), warnings: Vec::new(), created: false })
     }
 
-    async fn store_content(&self, edit: Edit<'_>, content: Content) -> Result<Changed, ManageError> {
-        let Edit { caller, environment, mut change, key, row, action } = edit;
+    /// Commits a change of flags with the environment's next number, and decides by it.
+    pub(in crate::manage) async fn serve_flags(
+        &self,
+        environment: &Environment,
+        change: Change,
+        keys: &[&FlagKey],
+    ) -> Result<Arc<Published>, ManageError> {
+        change.commit_change(&json!({"flags": keys}).to_string(), self.clock.now_ms()).await?;
+        Ok(self.live.catch_up(environment).await?)
+    }
+
+    async fn store_content(
+        &self,
+        change: &mut Change,
+        edit: &Edit<'_>,
+        content: Content,
+    ) -> Result<i64, ManageError> {
+        let Edit { caller, key, row, action, origin } = *edit;
         let now_ms = self.clock.now_ms();
         let update = FlagUpdate {
             document: &content.text,
@@ -102,7 +143,7 @@ impl Manage {
             at: now_ms,
             by: &caller.name,
         };
-        let (flag, version) = match &row {
+        let (flag, version) = match row {
             Some(row) => (row.number, change.update_flag(key, row.version, update).await?),
             None => (change.insert_flag(NewFlag { key, content: update }).await?, 1),
         };
@@ -128,12 +169,13 @@ impl Manage {
                 .open_stage(&StageRow { flag, stage, opened_at: now_ms, closed_at: None, version, deciding })
                 .await?;
         }
-        let detail = json!({
+        let mut detail = json!({
             "version": version, "state": content.state.as_str(), "stage": content.moved.after.open, "diff": content.diff,
         });
+        if let (Value::Object(detail), Some(origin)) = (&mut detail, origin) {
+            detail.insert("origin".into(), origin.clone());
+        }
         change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
-        change.commit_change(&json!({"flags": [key]}).to_string(), now_ms).await?;
-        let published = self.live.catch_up(environment).await?;
-        Ok(Changed { published, key: key.clone(), warnings: Vec::new(), created: row.is_none() })
+        Ok(version)
     }
 }

@@ -184,6 +184,7 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("PUT", "/v1/keys", "GET, POST"),
         ("DELETE", "/v1/environments", "GET, POST"),
         ("DELETE", "/v1/environments/production", "GET, PATCH"),
+        ("GET", "/v1/environments/production/promote", "POST"),
         ("GET", "/v1/environments/production/unit-secrets", "POST"),
         ("GET", "/v1/environments/production/unit-secrets/x", "DELETE"),
         ("DELETE", "/v1/environments/production/flags/x", "GET, PUT, PATCH"),
