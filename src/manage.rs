@@ -4,8 +4,10 @@
 pub mod audiences;
 pub mod environments;
 mod expiry;
+pub mod export;
 pub mod first_start;
 pub mod flags;
+pub mod import;
 pub mod keys;
 pub mod promote;
 pub mod seed;
@@ -63,6 +65,15 @@ pub enum ManageError {
     /// The document has faults.
     #[error("the document has faults")]
     Invalid(Vec<Fault>),
+    /// An export has faults; nothing of it is taken.
+    #[error("the import has faults")]
+    ImportInvalid(Vec<Fault>),
+    /// A stored flag is damaged.
+    #[error("the stored flag {0} cannot be read; replace it with a whole document first")]
+    FlagUnreadable(String),
+    /// What ran beside was given up.
+    #[error("{0}")]
+    Task(String),
     /// Other flags require this one.
     #[error("the flag is required by {}", .0.join(", "))]
     FlagInUse(Vec<String>),

@@ -42,6 +42,23 @@ pub fn cut(mut sorted: Sorted, hasher: IdHasher, ids_max: i64) -> mpsc::Receiver
     received
 }
 
+/// Cuts a few ids, which are sorted and different, into one batch: for what is stored in one transaction.
+#[must_use]
+pub fn batch(ids: &[String], hasher: &IdHasher) -> Batch {
+    let (mut batch, mut block, mut bytes) = (Batch::default(), Vec::<String>::new(), 0);
+    for id in ids {
+        if block.len() >= BLOCK_IDS_MAX || bytes + id.len() > BLOCK_BYTES_MAX {
+            end_block(&mut batch, &mut block);
+            bytes = 0;
+        }
+        batch.hashes.push(hasher.hash(id));
+        bytes += id.len() + 1;
+        block.push(id.clone());
+    }
+    end_block(&mut batch, &mut block);
+    batch
+}
+
 fn cut_all(
     sorted: &mut Sorted,
     hasher: &IdHasher,

@@ -41,7 +41,16 @@ pub struct JsonFault {
 /// # Errors
 /// [`JsonFault`] for bad syntax, bad UTF-8, nesting over 32 and duplicate keys.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonFault> {
-    let walk = Walk { path: RefCell::default(), kind: RefCell::new(JsonFaultKind::Syntax) };
+    parse_within(bytes, DEPTH_MAX)
+}
+
+/// Parses JSON that holds documents which will be stored, so that it may be nested a little deeper.
+///
+/// # Errors
+/// As [`parse`], with nesting over `depth_max`.
+pub fn parse_within(bytes: &[u8], depth_max: usize) -> Result<Value, JsonFault> {
+    let kind = RefCell::new(JsonFaultKind::Syntax);
+    let walk = Walk { path: RefCell::default(), kind, depth_max };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Strict { walk: &walk, depth: 0 }
         .deserialize(&mut deserializer)
@@ -75,6 +84,7 @@ fn without_place(message: &str) -> String {
 struct Walk {
     path: RefCell<Vec<String>>,
     kind: RefCell<JsonFaultKind>,
+    depth_max: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -85,9 +95,9 @@ struct Strict<'w> {
 
 impl Strict<'_> {
     fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
-        if self.depth >= DEPTH_MAX {
+        if self.depth >= self.walk.depth_max {
             *self.walk.kind.borrow_mut() = JsonFaultKind::TooDeep;
-            return Err(E::custom(format_args!("nested deeper than {DEPTH_MAX}")));
+            return Err(E::custom(format_args!("nested deeper than {}", self.walk.depth_max)));
         }
         Ok(Self { walk: self.walk, depth: self.depth + 1 })
     }

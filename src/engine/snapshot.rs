@@ -8,7 +8,7 @@ use super::attributes::Attributes;
 use super::compile::{CompiledFlag, Lookup, StoredFlag};
 use super::flag::{AudienceKind, Document, State};
 use super::index::{AudienceIndex, FlagIndex};
-use super::key::{AudienceKey, EnvironmentKey, FlagKey, PlacementKey};
+use super::key::{AudienceKey, EnvironmentKey, FlagKey, PlacementKey, StepKey};
 use super::map::Map;
 use super::membership::{IdHasher, Members, Membership, Memberships};
 use super::validate::{StepKind, Surroundings};
@@ -35,8 +35,10 @@ pub struct Audience {
 /// What flags of an environment make of a step.
 #[derive(Debug, Clone)]
 pub struct StepUse {
-    /// Stop or metric.
+    /// Stop or metric: what the first of them makes of it.
     pub kind: StepKind,
+    /// Whether all of them make the same of it.
+    pub agreed: bool,
     /// The flags that declare it.
     pub flags: Vec<FlagIndex>,
 }
@@ -228,8 +230,9 @@ impl Snapshot {
             let stops = document.funnel.iter().map(|stop| (&stop.step, StepKind::Stop));
             let metrics = document.metrics.iter().map(|metric| (&metric.step, StepKind::Metric));
             for (step, kind) in stops.chain(metrics) {
-                let entry =
-                    steps.entry(step.as_str().into()).or_insert_with(|| StepUse { kind, flags: Vec::new() });
+                let first = || StepUse { kind, agreed: true, flags: Vec::new() };
+                let entry = steps.entry(step.as_str().into()).or_insert_with(first);
+                entry.agreed &= entry.kind == kind;
                 entry.flags.push(flag.index);
             }
         }
@@ -399,5 +402,9 @@ impl Surroundings for Snapshot {
 
     fn documents(&self) -> Box<dyn Iterator<Item = &Document> + '_> {
         Box::new(self.flags.iter().filter_map(|flag| flag.document.as_deref()))
+    }
+
+    fn agree(&self, step: &StepKey, kind: StepKind) -> bool {
+        self.step(step.as_str()).is_none_or(|used| used.agreed && used.kind == kind)
     }
 }

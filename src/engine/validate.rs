@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::flag::{AudienceKind, Condition, Document, Faults, Scope, State};
 use super::json::child;
-use super::key::{AudienceKey, FlagKey};
+use super::key::{AudienceKey, FlagKey, StepKey};
 
 /// Deepest chain of prerequisites.
 pub const PREREQUISITE_DEPTH_MAX: usize = 5;
@@ -37,6 +37,10 @@ pub trait Surroundings {
     fn state(&self, key: &FlagKey) -> Option<State>;
     /// All documents, archived flags' included.
     fn documents(&self) -> Box<dyn Iterator<Item = &Document> + '_>;
+    /// Whether every flag that declares `step` makes it `kind`, as far as that is known without asking each.
+    fn agree(&self, _step: &StepKey, _kind: StepKind) -> bool {
+        false
+    }
 }
 
 /// Something doubtful that is allowed.
@@ -242,6 +246,9 @@ fn steps(document: &Document, surroundings: &dyn Surroundings, faults: &mut Faul
         .enumerate()
         .map(|(at, metric)| (format!("/metrics/{at}"), &metric.step, StepKind::Metric));
     for (pointer, step, kind) in stops.chain(metrics) {
+        if surroundings.agree(step, kind) {
+            continue;
+        }
         let conflict =
             surroundings.documents().filter(|other| other.key != document.key).find(|other| match kind {
                 StepKind::Stop => other.metrics.iter().any(|metric| metric.step == *step),

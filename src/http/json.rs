@@ -5,7 +5,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::problem::{Code, Problem};
-use crate::engine::json::{JsonFault, JsonFaultKind, parse};
+use crate::engine::json::{DEPTH_MAX, JsonFault, JsonFaultKind, parse, parse_within};
+
+/// How much deeper than by itself a document lies in an export: an object, a list.
+const EXPORT_DEPTH: usize = 2;
 
 /// JSON that will be stored: no duplicate keys, no deep nesting.
 ///
@@ -13,6 +16,14 @@ use crate::engine::json::{JsonFault, JsonFaultKind, parse};
 /// `json_invalid`, `json_too_deep`, `json_duplicate_key`, each with line, column and pointer.
 pub fn strict(body: &[u8]) -> Result<Value, Problem> {
     parse(body).map_err(|fault| refused(&fault))
+}
+
+/// An export: strict JSON whose documents may be as deep as they may be by themselves.
+///
+/// # Errors
+/// As [`strict`].
+pub fn strict_export(body: &[u8]) -> Result<Value, Problem> {
+    parse_within(body, DEPTH_MAX + EXPORT_DEPTH).map_err(|fault| refused(&fault))
 }
 
 fn refused(fault: &JsonFault) -> Problem {

@@ -30,33 +30,6 @@ pub(super) fn routes(config: &mut ServiceConfig) {
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
     config
         .service(
-            resource("/v1/environments")
-                .route(get(environments::list))
-                .route(post(environments::create))
-                .allow(&["GET", "POST"]),
-        )
-        .service(
-            resource("/v1/environments/{environment}")
-                .route(get(environments::read))
-                .route(patch(environments::change))
-                .allow(&["GET", "PATCH"]),
-        )
-        .service(
-            resource("/v1/environments/{environment}/promote")
-                .route(post(transfer::promote))
-                .allow(&["POST"]),
-        )
-        .service(
-            resource("/v1/environments/{environment}/unit-secrets")
-                .route(post(environments::create_secret))
-                .allow(&["POST"]),
-        )
-        .service(
-            resource("/v1/environments/{environment}/unit-secrets/{id}")
-                .route(super::delete(environments::delete_secret))
-                .allow(&["DELETE"]),
-        )
-        .service(
             resource("/v1/keys").route(get(keys::list)).route(post(keys::create)).allow(&["GET", "POST"]),
         )
         .service(resource("/v1/keys/{id}").route(super::delete(keys::revoke)).allow(&["DELETE"]))
@@ -78,7 +51,35 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
         .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]))
+        .configure(environment_routes)
         .configure(audience_routes);
+}
+
+/// Routes of environments themselves, and between them.
+fn environment_routes(config: &mut ServiceConfig) {
+    let environment = |tail: &str| resource(&format!("/v1/environments/{{environment}}{tail}"));
+    config
+        .service(
+            resource("/v1/environments")
+                .route(get(environments::list))
+                .route(post(environments::create))
+                .allow(&["GET", "POST"]),
+        )
+        .service(
+            environment("")
+                .route(get(environments::read))
+                .route(patch(environments::change))
+                .allow(&["GET", "PATCH"]),
+        )
+        .service(environment("/export").route(get(transfer::export)).allow(&["GET"]))
+        .service(environment("/import").route(post(transfer::import)).allow(&["POST"]))
+        .service(environment("/promote").route(post(transfer::promote)).allow(&["POST"]))
+        .service(environment("/unit-secrets").route(post(environments::create_secret)).allow(&["POST"]))
+        .service(
+            environment("/unit-secrets/{id}")
+                .route(super::delete(environments::delete_secret))
+                .allow(&["DELETE"]),
+        );
 }
 
 /// Routes of audiences.
@@ -104,7 +105,9 @@ fn audience_routes(config: &mut ServiceConfig) {
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
         let code = match &error {
-            ManageError::Invalid(faults) => return Self::faults(faults),
+            ManageError::Invalid(faults) => return Self::faults(Code::FlagInvalid, "flag", faults),
+            ManageError::ImportInvalid(faults) => return Self::faults(Code::ImportInvalid, "import", faults),
+            ManageError::FlagUnreadable(_) => Code::FlagUnreadable,
             ManageError::Store(error) => return Self::from_store(error),
             ManageError::Live(error) => {
                 tracing::error!(%error, "a change is stored, but not yet served here");
@@ -120,7 +123,7 @@ impl From<ManageError> for Problem {
                     "nothing was changed: the newest state cannot be loaded",
                 );
             }
-            ManageError::Random(_) => Code::Internal,
+            ManageError::Random(_) | ManageError::Task(_) => Code::Internal,
             ManageError::NotFound(_) => Code::NotFound,
             ManageError::FlagExists(_) => Code::FlagExists,
             ManageError::AudienceExists(_) => Code::AudienceExists,

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::engine::flag::Fault;
 use crate::telemetry::request_id::RequestId;
 
+/// Most faults that one refusal lists; its `detail` counts all.
+const FAULTS_MAX: usize = 1_000;
+
 macro_rules! codes {
     ($(#[doc = $doc:literal] $name:ident $code:literal $status:ident $ofrep:literal;)*) => {
         /// Every code that a refusal can carry. They are stable; `docs/errors.md` explains each.
@@ -111,6 +114,8 @@ codes! {
     AudienceExists "audience_exists" PRECONDITION_FAILED "GENERAL";
     /// The document has faults, all of them listed.
     FlagInvalid "flag_invalid" UNPROCESSABLE_ENTITY "GENERAL";
+    /// An import has faults, all of them listed.
+    ImportInvalid "import_invalid" UNPROCESSABLE_ENTITY "GENERAL";
     /// Another flag requires this one.
     FlagInUse "flag_in_use" CONFLICT "GENERAL";
     /// The state does not allow this.
@@ -193,15 +198,16 @@ impl Problem {
         }
     }
 
-    /// All faults of a document.
+    /// All faults of `what` was sent, as far as anybody reads them.
     #[must_use]
-    pub fn faults(faults: &[Fault]) -> Self {
+    pub fn faults(code: Code, what: &str, faults: &[Fault]) -> Self {
         let detail = match faults {
             [only] if only.pointer.is_empty() => only.detail.clone(),
             [only] => format!("{}: {}", only.pointer, only.detail),
-            faults => format!("the flag has {} faults", faults.len()),
+            faults => format!("the {what} has {} faults", faults.len()),
         };
-        Self::new(Code::FlagInvalid, detail).with("errors", json!(faults))
+        let shown = faults.get(..FAULTS_MAX).unwrap_or(faults);
+        Self::new(code, detail).with("errors", json!(shown))
     }
 
     /// The flag that an OFREP answer is about.

@@ -25,7 +25,7 @@ use crate::store::{AudienceChange, AudienceRow, NewPart, Place, Store, StoreErro
 /// Most ids of an audience where nobody says how many.
 pub const IDS_MAX: i64 = 100_000_000;
 /// Most audiences of an environment.
-const AUDIENCES_MAX: usize = 1_000;
+pub(super) const AUDIENCES_MAX: usize = 1_000;
 /// Uploads under way at a time: each takes up to 48 MiB.
 const UPLOADS_MAX: usize = 4;
 
@@ -286,7 +286,7 @@ impl Manage {
     }
 
     /// Takes away contents that are kept no more, beside the answer: ten million ids take a while.
-    fn sweep_beside(&self, environment: &Environment, key: &AudienceKey, generations: Vec<i64>) {
+    pub(super) fn sweep_beside(&self, environment: &Environment, key: &AudienceKey, generations: Vec<i64>) {
         let (store, key, environment) = (self.store.clone(), key.clone(), environment.number);
         tokio::spawn(async move { sweep(&store, environment, &key, &generations).await });
     }
@@ -338,7 +338,7 @@ fn subjects(environment: &Environment, key: &AudienceKey) -> String {
 
 /// The flags whose conditions ask for `audience`, archived ones included. Of one that cannot be read it is
 /// enough that the name stands in it.
-fn users_of(snapshot: &Snapshot, audience: &AudienceKey) -> Vec<String> {
+pub(super) fn users_of(snapshot: &Snapshot, audience: &AudienceKey) -> Vec<String> {
     let index = snapshot.audience_index(audience.as_str());
     let named = format!("\"{audience}\"");
     let users = snapshot.sorted().filter(|flag| {

@@ -19,7 +19,7 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::validate::{Warning, validate};
 use crate::live::load::document;
 use crate::live::{Environment, Published};
-use crate::random::base32;
+use crate::random::{Random, base32};
 use crate::store::{Change, FlagRow, VersionRow};
 
 /// Characters of a salt that nobody gave.
@@ -315,7 +315,7 @@ impl Manage {
     ) -> Result<Proposal, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let mut faults = Faults::default();
-        let old_salt = self.fill_salt(&mut value, row)?;
+        let old_salt = fill_salt(&*self.random, &mut value, row)?;
         let read = read(&value, &mut faults);
         let mut warnings = Vec::new();
         if let Some(document) = &read {
@@ -333,25 +333,25 @@ impl Manage {
             _ => Err(ManageError::Invalid(faults.0)),
         }
     }
+}
 
-    /// Gives a document without salt that of the stored flag, or a new one; the stored flag's is answered.
-    pub(super) fn fill_salt(
-        &self,
-        value: &mut Value,
-        row: Option<&FlagRow>,
-    ) -> Result<Option<Box<str>>, ManageError> {
-        let old_salt = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
-        if let Some(object) = value.as_object_mut()
-            && !object.contains_key("salt")
-        {
-            let salt = match &old_salt {
-                Some(salt) => salt.to_string(),
-                None => base32(&*self.random, SALT_CHARACTERS)?,
-            };
-            object.insert("salt".into(), salt.into());
-        }
-        Ok(old_salt)
+/// Gives a document without salt that of the stored flag, or a new one; the stored flag's is answered.
+pub(super) fn fill_salt(
+    random: &dyn Random,
+    value: &mut Value,
+    row: Option<&FlagRow>,
+) -> Result<Option<Box<str>>, ManageError> {
+    let old_salt = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
+    if let Some(object) = value.as_object_mut()
+        && !object.contains_key("salt")
+    {
+        let salt = match &old_salt {
+            Some(salt) => salt.to_string(),
+            None => base32(random, SALT_CHARACTERS)?,
+        };
+        object.insert("salt".into(), salt.into());
     }
+    Ok(old_salt)
 }
 
 /// Another salt than the stored flag's is doubtful.

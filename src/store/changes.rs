@@ -71,6 +71,14 @@ impl Store {
         Ok(Loaded { environment: row, flags, audiences })
     }
 
+    /// The flags of these keys that there are.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn flags_named(&self, environment: i64, keys: Vec<String>) -> Result<Vec<FlagRow>, StoreError> {
+        named_flags(&mut self.reader("flags").await?, environment, keys).await
+    }
+
     /// What changed after `since`, as of one moment; `None` if nothing did.
     ///
     /// # Errors

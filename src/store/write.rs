@@ -47,6 +47,16 @@ impl Store {
         Ok(tx)
     }
 
+    /// Begins a change of an environment that may take longer than others: an import.
+    ///
+    /// # Errors
+    /// As [`Store::change`].
+    pub async fn long_change(&self, environment: i64) -> Result<Change, StoreError> {
+        let mut tx = self.begin_write_within(self.deadlines.migrate).await?;
+        tx.lock_environment(environment).await?;
+        Ok(tx)
+    }
+
     /// Begins a change of keys; its audit rows belong to no environment.
     ///
     /// # Errors

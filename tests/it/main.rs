@@ -24,4 +24,5 @@ mod start;
 mod store;
 mod streams;
 mod tidy;
+mod transfer;
 mod trust;

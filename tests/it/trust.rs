@@ -30,6 +30,8 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/environments", "A"),
     ("GET", "/v1/environments/{environment}", "A"),
     ("PATCH", "/v1/environments/{environment}", "A"),
+    ("GET", "/v1/environments/{environment}/export", "aeA"),
+    ("POST", "/v1/environments/{environment}/import", "eA"),
     ("POST", "/v1/environments/{environment}/promote", "eA"),
     ("POST", "/v1/environments/{environment}/unit-secrets", "A"),
     ("DELETE", "/v1/environments/{environment}/unit-secrets/{id}", "A"),
@@ -96,7 +98,13 @@ fn declared() -> Vec<(String, String)> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http");
     let source = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
     let mut found = Vec::new();
-    for (file, list) in [(".rs", "routes"), ("/manage.rs", "routes"), ("/manage.rs", "audience_routes")] {
+    let lists = [
+        (".rs", "routes"),
+        ("/manage.rs", "routes"),
+        ("/manage.rs", "environment_routes"),
+        ("/manage.rs", "audience_routes"),
+    ];
+    for (file, list) in lists {
         let text = source(file);
         let begin = text.find(&format!("fn {list}(")).unwrap();
         let text = text.get(begin..).unwrap().split("\n}\n").next().unwrap();
@@ -107,6 +115,7 @@ fn declared() -> Vec<(String, String)> {
             let path =
                 path.trim_start_matches("&format!(").trim_matches('"').replace("{{", "{").replace("}}", "}");
             let path = match kind.trim() {
+                "environment" => format!("/v1/environments/{{environment}}{path}"),
                 "flag" => format!("{{FLAGS}}/{{key}}{path}"),
                 "audience" => format!("{{AUDIENCES}}/{{key}}{path}"),
                 _ => path,

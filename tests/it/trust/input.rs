@@ -184,6 +184,8 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("PUT", "/v1/keys", "GET, POST"),
         ("DELETE", "/v1/environments", "GET, POST"),
         ("DELETE", "/v1/environments/production", "GET, PATCH"),
+        ("POST", "/v1/environments/production/export", "GET"),
+        ("GET", "/v1/environments/production/import", "POST"),
         ("GET", "/v1/environments/production/promote", "POST"),
         ("GET", "/v1/environments/production/unit-secrets", "POST"),
         ("GET", "/v1/environments/production/unit-secrets/x", "DELETE"),
