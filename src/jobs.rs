@@ -2,6 +2,7 @@
 
 mod expiry;
 pub mod lease;
+mod nodes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,15 @@ use lease::Leases;
 use crate::access::KeyTable;
 use crate::engine::decision::Arm;
 use crate::live::Live;
+use crate::live::node::Node;
 use crate::manage::Manage;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// How often the database is asked for changes that others made.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long a question is put off that somebody waits for: the shortest time between two.
+const HURRY_PAUSE: Duration = Duration::from_millis(20);
 /// How often ends of tests are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_millis(200);
 /// How often gauges are read from the database.
@@ -43,6 +47,8 @@ pub struct Jobs {
     pub keys: Arc<KeyTable>,
     /// Taken for what only one instance does.
     pub leases: Leases,
+    /// This instance, where others may share its database.
+    pub node: Option<Arc<Node>>,
     /// All metrics.
     pub metrics: Metrics,
     /// Time.
@@ -68,13 +74,14 @@ impl Jobs {
     pub fn start(self) -> Running {
         let jobs = Arc::new(self);
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let (close_expired, sweep) = (jobs.clone(), jobs);
+        let (close_expired, nodes, sweep) = (jobs.clone(), jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { close_expired.close_expired().await }),
             tokio::spawn(async move { gauges.gauges().await }),
             tokio::spawn(async move { uses.uses().await }),
+            tokio::spawn(async move { nodes.nodes().await }),
             tokio::spawn(async move { sweep.sweep().await }),
         ])
     }
@@ -84,7 +91,10 @@ impl Jobs {
         let mut ticks = ticks(POLL_EVERY);
         let mut sequence = -1;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.hurried() => {}
+            }
             if let Err(error) = self.live.refresh().await {
                 tracing::warn!(%error, "the database could not be asked for changes; decisions go on from what is known");
             }
@@ -100,6 +110,12 @@ impl Jobs {
                 Err(error) => tracing::warn!(%error, "the database could not be asked for keys"),
             }
         }
+    }
+
+    /// Waits until somebody waits for others' changes, and a little longer, so that many make one question.
+    async fn hurried(&self) {
+        self.live.hurried().await;
+        tokio::time::sleep(HURRY_PAUSE).await;
     }
 
     async fn expire(&self) {
@@ -163,6 +179,9 @@ impl Jobs {
         let mut ticks = ticks(SWEEP_EVERY);
         loop {
             ticks.tick().await;
+            if let Err(error) = self.store.sweep_nodes(self.clock.now_ms()).await {
+                tracing::warn!(%error, "instances that are gone could not be taken off the list");
+            }
             let before = self.clock.now_ms() - ABANDONED_AFTER_MS;
             let abandoned = match self.store.abandoned_generations(before).await {
                 Ok(abandoned) => abandoned,

@@ -7,6 +7,7 @@ pub mod holder;
 pub mod load;
 mod members;
 pub mod meters;
+pub mod node;
 pub mod signing;
 mod tend;
 

@@ -10,6 +10,7 @@ pub mod flags;
 pub mod import;
 pub mod keys;
 pub mod promote;
+pub mod propagation;
 pub mod seed;
 pub mod stage;
 

@@ -25,6 +25,7 @@ use crate::http::stream::places::Places;
 use crate::jobs::Jobs;
 use crate::jobs::lease::Leases;
 use crate::live::Live;
+use crate::live::node::Node;
 use crate::manage::audiences::Uploads;
 use crate::manage::first_start::FirstKeys;
 use crate::manage::{Manage, seed};
@@ -64,7 +65,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let default_environment = settings.default_environment.to_string();
     let Assembled { service, writer, jobs } = assemble(settings, &store).await?;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
-    let streams = service.streams.clone();
+    let (streams, node) = (service.streams.clone(), jobs.node.clone());
     let sweeping = tokio::spawn(sweep_limits(service.clone()));
     // Heard from before it is ready: a stop at the first moment is an orderly one too.
     let stop = StopSignals::hear()?;
@@ -91,6 +92,11 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     handle.stop(true).await;
     running.await??;
     jobs.stop().await;
+    if let Some(node) = node
+        && let Err(error) = store.remove_node(&node.name).await
+    {
+        tracing::warn!(%error, "this instance could not be taken off the list; it counts as gone in 15 seconds");
+    }
     sweeping.abort();
     // An aborted task lets go of the queue only when it is polled once more.
     drop(sweeping.await);
@@ -124,11 +130,13 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         batch_max: settings.event_batch_max,
     };
     let (events, writer) = writer::start(store.clone(), live.clone(), metrics.clone(), clock.clone(), limits);
+    let node = Arc::new(Node::new(&host_name(), &*random, clock.now_ms())?);
     let jobs = Jobs {
         store: store.clone(),
         live: live.clone(),
         manage: manage.clone(),
         keys: keys.clone(),
+        node: (!settings.is_embedded()).then(|| node.clone()),
         leases: Leases::new(store.clone(), &random)?,
         metrics: metrics.clone(),
         clock: clock.clone(),
@@ -138,6 +146,7 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         currencies: settings.currencies.iter().map(ToString::to_string).collect(),
         unit_ids: unit_ids(&settings, store).await?,
         tokens: token_keys(store).await?,
+        node,
         streams: Places::new(settings.streams_max, settings.streams_per_key_max, &metrics),
         request_ids: RequestIds::new(&*random)?,
         clock,
@@ -160,6 +169,12 @@ fn read_through(settings: &Settings) -> Bounds {
         within: Duration::from_millis(settings.audience_timeout_ms),
         at_a_time: connections / 2,
     }
+}
+
+/// What this machine calls itself; empty where it does not say.
+fn host_name() -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    files.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default()
 }
 
 /// Forgets addresses and keys that are quiet.

@@ -5,6 +5,7 @@ mod audit;
 mod environments;
 mod flags;
 mod keys;
+mod propagation;
 mod transfer;
 
 use actix_web::http::{StatusCode, header};
@@ -48,6 +49,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/archive").route(post(flags::archive)).allow(&["POST"]))
         .service(flag("/rollback").route(post(flags::roll_back)).allow(&["POST"]))
         .service(flag("/explain").route(post(flags::explain)).allow(&["POST"]))
+        .service(flag("/propagation").route(get(propagation::read)).allow(&["GET"]))
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
         .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]))

@@ -1,6 +1,8 @@
 //! The OpenFeature Remote Evaluation Protocol: any OpenFeature client's provider speaks it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
@@ -19,9 +21,13 @@ use crate::engine::asks::Fetched;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
-use crate::live::Published;
+use crate::live::{Environment, Published};
 use crate::token::{StreamPass, stream_epoch};
 
+/// Longest wait for a number that another instance told of.
+const REACH_MAX: Duration = Duration::from_secs(1);
+/// How far ahead another instance can be: beyond it nobody told that number.
+const AHEAD_MAX: i64 = 10_000;
 /// Where OpenFeature clients listen.
 pub const SSE_PATH: &str = "/ofrep/v1/sse";
 /// Bytes of a decision's body.
@@ -40,7 +46,10 @@ pub async fn evaluate(
     }
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     match req.match_info().unprocessed() {
-        "" => bulk(&access, &req, &body.0, &published, &service).await,
+        "" => {
+            let published = caught_up(&access.environment, &req, published, &service).await;
+            bulk(&access, &req, &body.0, &published, &service).await
+        }
         path => match path.strip_prefix('/') {
             Some(key) if !key.is_empty() => single(key, &access.actor, &body.0, &published, &service).await,
             _ => Err(super::nothing_here()),
@@ -187,10 +196,32 @@ fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64, epoch
     format!("\"{:032x}\"", u128::from_be_bytes(hash))
 }
 
+/// The number that a client was told of: what stands in the query, which need not be one.
+fn told(req: &HttpRequest) -> Option<Result<i64, std::num::ParseIntError>> {
+    let told = req.query_string().split('&').find_map(|pair| pair.strip_prefix("flagConfigEtag="));
+    told.map(str::parse)
+}
+
 /// A client that was told of a change must not hear "not modified" from an instance with another number.
 fn fresh(req: &HttpRequest, published: &Published) -> bool {
-    let asked = req.query_string().split('&').find_map(|pair| pair.strip_prefix("flagConfigEtag="));
-    asked.is_none_or(|asked| asked.parse() == Ok(published.snapshot.number()))
+    told(req).is_none_or(|told| told == Ok(published.snapshot.number()))
+}
+
+/// A client that another instance told of a change, and that comes here before it did, would see an entry again that
+/// was shut: this instance gets a moment to hear of the change.
+async fn caught_up(
+    environment: &Environment,
+    req: &HttpRequest,
+    published: Arc<Published>,
+    service: &Service,
+) -> Arc<Published> {
+    let own = published.snapshot.number();
+    let Some(Ok(told @ 1..)) = told(req) else { return published };
+    if !(own + 1..=own + AHEAD_MAX).contains(&told) {
+        return published;
+    }
+    service.live.reach(environment, told, REACH_MAX).await;
+    environment.published().unwrap_or(published)
 }
 
 /// `If-None-Match`: a list, with `star` also `*`, or weak tags, which compare alike here.

@@ -9,6 +9,7 @@ use crate::clock::SharedClock;
 use crate::events::Queue;
 use crate::events::check::UnitIds;
 use crate::live::Live;
+use crate::live::node::Node;
 use crate::manage::Manage;
 use crate::settings::Settings;
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +40,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// Rates.
     pub limits: Limits,
+    /// This instance.
+    pub node: Arc<Node>,
     /// Places for streams.
     pub streams: Arc<Places>,
     /// Makes ids of requests.

@@ -175,12 +175,6 @@ impl Feed {
     pub fn recent(&self) -> Arc<[Reached]> {
         self.told.borrow().recent.clone()
     }
-
-    /// Tells whenever another state decides.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Arc<Told>> {
-        self.told.subscribe()
-    }
 }
 
 /// The numbers reached before, with `number` if it is a new one.

@@ -3,8 +3,10 @@
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Notify, watch};
 
 use super::error::LiveError;
 use super::feed::{Feed, Swap};
@@ -94,6 +96,9 @@ pub struct Live {
     read_through: Arc<ReadThrough>,
     /// The sum of the snapshots' numbers when audiences were tended last.
     pub(super) tended: AtomicI64,
+    /// Somebody waits for what others changed.
+    hurry: Notify,
+    swapped: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Live {
@@ -110,6 +115,7 @@ impl Live {
     pub async fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Result<Self, LiveError> {
         let audience_keys = AudienceKeys::load(&store).await?;
         let (table, adding, ready) = (ArcSwap::default(), Mutex::default(), AtomicBool::default());
+        let (hurry, swapped) = (Notify::new(), watch::Sender::new(()));
         let read_through = Arc::new(ReadThrough::new(store.clone(), &metrics, Bounds::default()));
         Ok(Self {
             table,
@@ -122,6 +128,8 @@ impl Live {
             memory_bytes: MEMORY_BYTES,
             read_through,
             tended: AtomicI64::new(-1),
+            hurry,
+            swapped,
         })
     }
 
@@ -169,6 +177,25 @@ impl Live {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Waits, for `within` at most, until `environment` decides by `number` or a later one, which another process made.
+    /// The database is asked by the one job that always asks, sooner than it would have: however many wait, it is asked
+    /// no more often for them.
+    pub async fn reach(&self, environment: &Environment, number: i64, within: Duration) {
+        self.hurry.notify_one();
+        drop(tokio::time::timeout(within, environment.feed.reaches(number)).await);
+    }
+
+    /// Waits until somebody waits for what others changed.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// Tells whenever an environment decides by another state.
+    #[must_use]
+    pub fn swaps(&self) -> watch::Receiver<()> {
+        self.swapped.subscribe()
     }
 
     /// Loads environments that are new, and the changes of those that are behind the database. One that fails
@@ -251,7 +278,7 @@ impl Live {
         let published = self.publish(environment, |_| Some((snapshot, signing)));
         if let Some(at) = changed.changes.last().map(|change| change.at) {
             let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
-            let seconds = std::time::Duration::from_millis(ms).as_secs_f64();
+            let seconds = Duration::from_millis(ms).as_secs_f64();
             self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds);
         }
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
@@ -356,7 +383,7 @@ impl Live {
         self.metrics.audience_bytes.with_label_values(&[key]).set(held);
         self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
         let now_ms = self.clock.now_ms();
-        let seconds = std::time::Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
+        let seconds = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
         let expired = i64::try_from(expired).unwrap_or(i64::MAX);
         let published = Arc::new(Published { snapshot, expired, signing, meters });
@@ -367,6 +394,7 @@ impl Live {
             same_settings: old.is_some_and(|old| old.signing.is_like(&published.signing)),
             at: now_ms,
         });
+        self.swapped.send_replace(());
         Some(published)
     }
 }

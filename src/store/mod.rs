@@ -15,6 +15,7 @@ mod health;
 mod leases;
 mod lent;
 mod migrate;
+mod nodes;
 mod postgres;
 pub mod sqlite;
 mod write;
@@ -42,6 +43,7 @@ pub use health::Engine;
 pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
 pub use migrate::{MigrationInfo, MigrationState};
+pub use nodes::{ChangeAt, NODE_LIVES, NodeReachedRow, ReachedRow};
 pub use write::{Change, WriteTx};
 
 /// How long calls may take.

@@ -19,6 +19,7 @@ mod metrics;
 mod openapi;
 mod postgres;
 mod promote;
+mod propagation;
 mod signed;
 mod start;
 mod store;

@@ -2,7 +2,7 @@
 
 mod ends;
 mod ofrep;
-mod page;
+pub(crate) mod page;
 
 use serde_json::{Value, json};
 

@@ -191,6 +191,7 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("GET", "/v1/environments/production/unit-secrets/x", "DELETE"),
         ("DELETE", "/v1/environments/production/flags/x", "GET, PUT, PATCH"),
         ("GET", "/v1/environments/production/flags/x/kill", "POST"),
+        ("POST", "/v1/environments/production/flags/x/propagation", "GET"),
     ];
     for (method, path, allow) in rows {
         let answer = huidu.call(method, path, ADMIN, &[], b"").refused(405, "method_not_allowed");
