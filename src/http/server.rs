@@ -28,6 +28,8 @@ pub const OFREP_PREFIX: &str = "/ofrep/v1/evaluate/flags";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest time for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for which sent bytes may wait to be taken by the other end.
+const UNTAKEN_MAX: Duration = Duration::from_secs(10);
 /// Longest idle time of a connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
@@ -126,6 +128,7 @@ pub fn listen(
     .max_connections(connections)
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    .on_connect(|connection, _| bound_silence(connection))
     // A page that is closed says so by ending its side only: its stream must not stay until the next heartbeat.
     .h1_allow_half_closed(false)
     .shutdown_timeout(shutdown)
@@ -133,6 +136,20 @@ pub fn listen(
     .listen(listener)?;
     Ok((server.addrs(), server.run()))
 }
+
+/// Has the machine close a connection whose other end takes nothing for [`UNTAKEN_MAX`]: a reader that has stopped, or
+/// is gone without a word, must not keep its stream.
+#[cfg(target_os = "linux")]
+fn bound_silence(connection: &dyn std::any::Any) {
+    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN_MAX)) {
+        tracing::debug!(%error, "a connection has no bound on untaken bytes");
+    }
+}
+
+/// Other systems have no such bound: there the heartbeats that nobody takes fill a buffer of fixed size, and then wait.
+#[cfg(not(target_os = "linux"))]
+fn bound_silence(_connection: &dyn std::any::Any) {}
 
 /// Which web pages may call. Never with credentials: keys travel in headers of their own.
 fn cors(origins: &[Origin]) -> Cors {
@@ -246,5 +263,20 @@ fn finish(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_bounded_by_what_its_other_end_takes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = actix_web::rt::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let bound = || socket2::SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_ne!(bound(), Some(UNTAKEN_MAX));
+        bound_silence(&stream);
+        assert_eq!(bound(), Some(UNTAKEN_MAX));
     }
 }
