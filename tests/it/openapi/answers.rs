@@ -133,6 +133,7 @@ fn change_flags(checked: &Checked) {
     checked.get(FLAGS, &["?state=archived"]);
     checked.get(FLAG, &["wechat-scan-pay"]);
     checked.get(&format!("{FLAG}/versions"), &["probe", "?limit=2"]);
+    checked.get(&format!("{FLAG}/propagation"), &["probe", "?version=2"]);
     for version in 1..=8 {
         checked.get(&format!("{FLAG}/versions/{{version}}"), &["probe", &version.to_string()]);
     }
