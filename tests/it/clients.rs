@@ -214,3 +214,9 @@ fn the_guide_shows_the_examples_as_they_are() {
     }
     assert_eq!(guide.matches("\n```").count() % 2, 0);
 }
+
+#[test]
+fn the_lock_of_the_clients_names_no_registry() {
+    let lock = std::fs::read_to_string(root().join("tests/clients/package-lock.json")).unwrap();
+    assert!(lock.contains("\"integrity\"") && !lock.contains("\"resolved\"") && !lock.contains("://"));
+}
