@@ -19,7 +19,7 @@ pub mod write;
 
 use actix_web::http::{Method, header};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route};
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard};
 
 use access::{Guarded, Open};
 use body::Upload;
@@ -68,7 +68,17 @@ macro_rules! methods {
     )*};
 }
 
-methods! { get GET post POST put PUT patch PATCH delete DELETE }
+methods! { post POST put PUT patch PATCH delete DELETE }
+
+/// A route for GET, and for HEAD: the same answer, of which the server sends no body.
+fn get<F, Args>(handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + Guarded + 'static,
+    F::Output: Responder + 'static,
+{
+    guarded(handler).guard(guard::Any(guard::Get()).or(guard::Head()))
+}
 
 fn resource(path: &str) -> Resource {
     web::resource(path)
@@ -89,7 +99,7 @@ impl Allow for Resource {
 
 /// The problem of a method that a path does not take.
 fn method_not_allowed(methods: &[&str]) -> Problem {
-    let allowed = methods.join(", ");
+    let allowed = methods.join(", ").replace("GET", "GET, HEAD");
     Problem::new(Code::MethodNotAllowed, format!("this path takes {allowed}")).header(header::ALLOW, allowed)
 }
 

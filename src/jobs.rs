@@ -3,6 +3,7 @@
 mod expiry;
 pub mod lease;
 mod nodes;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::engine::decision::Arm;
 use crate::live::Live;
 use crate::live::node::Node;
 use crate::manage::Manage;
+use crate::manage::retention::KeptDays;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -45,6 +47,8 @@ pub struct Jobs {
     pub manage: Arc<Manage>,
     /// Who may call.
     pub keys: Arc<KeyTable>,
+    /// How long rows are kept.
+    pub kept_days: KeptDays,
     /// Taken for what only one instance does.
     pub leases: Leases,
     /// This instance, where others may share its database.
@@ -74,11 +78,12 @@ impl Jobs {
     pub fn start(self) -> Running {
         let jobs = Arc::new(self);
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let (close_expired, nodes, sweep) = (jobs.clone(), jobs.clone(), jobs);
+        let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { close_expired.close_expired().await }),
+            tokio::spawn(async move { retain.retain().await }),
             tokio::spawn(async move { gauges.gauges().await }),
             tokio::spawn(async move { uses.uses().await }),
             tokio::spawn(async move { nodes.nodes().await }),

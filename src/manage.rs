@@ -9,10 +9,13 @@ pub mod first_start;
 pub mod flags;
 pub mod import;
 pub mod keys;
+mod pieces;
+pub mod retention;
 pub mod promote;
 pub mod propagation;
 pub mod seed;
 pub mod stage;
+pub mod units;
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use crate::access::{Actor, KeyTable};
 use crate::audiences::UploadError;
 use crate::clock::SharedClock;
 use crate::engine::flag::Fault;
+use crate::events::QueueError;
 use crate::live::{Live, LiveError};
 use crate::random::{RandomError, SharedRandom};
 use crate::store::{AuditFilter, AuditRow, NewAudit, Store, StoreError};
@@ -110,6 +114,9 @@ pub enum ManageError {
     /// An environment of that key exists.
     #[error("the environment {0} exists already")]
     EnvironmentExists(String),
+    /// Events that wait could not be stored first.
+    #[error(transparent)]
+    Events(#[from] QueueError),
     /// The caller's key may not do this here.
     #[error("{0}")]
     Forbidden(&'static str),

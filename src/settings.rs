@@ -93,6 +93,18 @@ pub struct Settings {
           value_parser = RangedU64ValueParser::<u64>::new().range(10..=600_000))]
     pub database_timeout_ms: u64,
 
+    /// Days that exposures are kept; 0: for ever, otherwise 61 or more
+    #[arg(long, value_name = "DAYS", default_value = "0", help_heading = STORAGE, value_parser = values::kept_days)]
+    pub retention_days_exposures: u32,
+
+    /// Days that steps are kept; 0: for ever, otherwise 61 or more, and no fewer than exposures
+    #[arg(long, value_name = "DAYS", default_value = "0", help_heading = STORAGE, value_parser = values::kept_days)]
+    pub retention_days_steps: u32,
+
+    /// Days that the audit is kept; 0: for ever, otherwise 61 or more
+    #[arg(long, value_name = "DAYS", default_value = "0", help_heading = STORAGE, value_parser = values::kept_days)]
+    pub retention_days_audit: u32,
+
     /// Environment of keys of all environments when a request names none
     #[arg(long, value_name = "KEY", default_value = "production", help_heading = DECISIONS,
           value_parser = values::environment)]
@@ -208,6 +220,13 @@ impl Settings {
         self.database_url.clone().unwrap_or_else(|| {
             SecretString::from(format!("sqlite:{}", self.data_dir.join("huidu.db").display()))
         })
+    }
+
+    /// Whether steps go before the exposures that they belong to.
+    #[must_use]
+    pub fn drops_steps_early(&self) -> bool {
+        let days = |days: u32| if days == 0 { u32::MAX } else { days };
+        days(self.retention_days_steps) < days(self.retention_days_exposures)
     }
 
     /// Whether the data is in an embedded SQLite file (else in PostgreSQL).

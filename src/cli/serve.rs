@@ -28,6 +28,7 @@ use crate::live::Live;
 use crate::live::node::Node;
 use crate::manage::audiences::Uploads;
 use crate::manage::first_start::FirstKeys;
+use crate::manage::retention::KeptDays;
 use crate::manage::{Manage, seed};
 use crate::random::{SharedRandom, SystemRandom};
 use crate::settings::Settings;
@@ -57,6 +58,11 @@ struct Assembled {
 }
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
+    if settings.drops_steps_early() {
+        tracing::warn!(
+            "retention_days_steps is shorter than retention_days_exposures: reports of the time between count exposed users whose conversions are gone"
+        );
+    }
     let folder = Folder::hold(&settings.data_dir)?;
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -137,6 +143,11 @@ async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled
         manage: manage.clone(),
         keys: keys.clone(),
         node: (!settings.is_embedded()).then(|| node.clone()),
+        kept_days: KeptDays {
+            exposures: settings.retention_days_exposures,
+            steps: settings.retention_days_steps,
+            audit: settings.retention_days_audit,
+        },
         leases: Leases::new(store.clone(), &random)?,
         metrics: metrics.clone(),
         clock: clock.clone(),

@@ -88,4 +88,17 @@ impl Queue {
         self.sender.send(Job { events, bytes, answer }).map_err(|_error| QueueError::Stopping)?;
         Ok(answered.await.map_err(|_error| QueueError::Stopping)??)
     }
+
+    /// Waits until everything that waits now is durable, or was refused.
+    ///
+    /// # Errors
+    /// [`QueueError`] if that cannot be known.
+    pub async fn flush(&self) -> Result<(), QueueError> {
+        let (answer, answered) = oneshot::channel();
+        // One line, one writer: what is answered to the last in it is true of all before.
+        let last = Job { events: Vec::new(), bytes: 0, answer };
+        self.sender.send(last).map_err(|_error| QueueError::Stopping)?;
+        answered.await.map_err(|_error| QueueError::Stopping)??;
+        Ok(())
+    }
 }

@@ -27,11 +27,13 @@ const STORED_CACHED_BYTES: u64 = 32 << 20;
 /// How long they are believed: erasing a unit takes them away.
 const STORED_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// A stored exposure: environment, unit, flag, stage, rule.
-type Stored = (i64, String, i64, i64, String);
+/// A stored exposure: the last erasure that it has seen, environment, unit, flag, stage, rule.
+type Stored = (i64, i64, String, i64, i64, String);
 
 /// A stored unit: environment, attribute, unit.
 type Unit = (i64, String, String);
+/// A unit in the cache, with the last erasure that its exposures have seen.
+type CachedUnit = (i64, Unit);
 
 /// The writer's settings.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +64,7 @@ pub fn start(
     let stored = Cache::builder()
         .max_capacity(STORED_CACHED_BYTES)
         .weigher(|key: &Stored, _| {
-            u32::try_from(size_of::<Stored>() + key.1.len() + key.4.len() + 100).unwrap_or(u32::MAX)
+            u32::try_from(size_of::<Stored>() + key.2.len() + key.5.len() + 100).unwrap_or(u32::MAX)
         })
         .time_to_live(STORED_CACHED_FOR)
         .build();
@@ -72,7 +74,7 @@ pub fn start(
 }
 
 /// Bytes that a unit takes in the cache, about.
-fn weight(unit: &Unit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
+fn weight((_, unit): &CachedUnit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
     let texts = |row: &ExposureRow| {
         row.unit.len()
             + row.rule.len()
@@ -89,7 +91,7 @@ struct Writer {
     live: Arc<Live>,
     metrics: Metrics,
     clock: SharedClock,
-    units: Cache<Unit, Arc<Vec<ExposureRow>>>,
+    units: Cache<CachedUnit, Arc<Vec<ExposureRow>>>,
     /// The latest time that each is known to be stored with; the row may be of an earlier one.
     stored: Cache<Stored, i64>,
     waiting: Arc<Waiting>,
@@ -184,6 +186,7 @@ impl Writer {
         if gathered.batch.exposures.is_empty() && gathered.batch.steps.is_empty() {
             return Ok((fates, Vec::new()));
         }
+        let keys: Vec<Stored> = gathered.batch.exposures.iter().map(|row| self.stored_key(row)).collect();
         let began = self.clock.monotonic_ns();
         let outcome = self.store.append_events(&gathered.batch).await?;
         let took = std::time::Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
@@ -193,17 +196,17 @@ impl Writer {
                 *fate = Fate::Accepted;
             }
         };
-        let exposures = gathered.batch.exposures.iter().zip(&outcome.exposures).enumerate();
-        for (at, (row, outcome)) in exposures {
+        let exposures = gathered.batch.exposures.iter().zip(&outcome.exposures).zip(keys).enumerate();
+        for (at, ((row, outcome), key)) in exposures {
             if *outcome != ExposureOutcome::Duplicate {
                 accept(gathered.exposure_events.get(at));
-                self.units.invalidate(&(row.environment, row.unit_attribute.clone(), row.unit.clone()));
+                let unit = (row.environment, row.unit_attribute.clone(), row.unit.clone());
+                self.units.invalidate(&(self.erased_at(row.environment), unit));
             }
             if *outcome == ExposureOutcome::Added {
                 self.count_exposure(row);
             }
             // Whatever became of it: what is stored now is not later than this.
-            let key = stored_key(row);
             let at = self.stored.get(&key).map_or(row.at, |known| known.min(row.at));
             self.stored.insert(key, at);
         }
@@ -226,9 +229,20 @@ impl Writer {
         Ok((fates, metric_steps))
     }
 
+    fn erased_at(&self, environment: i64) -> i64 {
+        self.live.by_number(environment).map_or(0, |environment| environment.erased_at())
+    }
+
+    /// Under what an exposure is remembered. Made before it is stored, so that nothing stored before an erasure is
+    /// remembered after it.
+    fn stored_key(&self, row: &ExposureRow) -> Stored {
+        let erased_at = self.erased_at(row.environment);
+        (erased_at, row.environment, row.unit.clone(), row.flag, row.stage, row.rule.clone())
+    }
+
     /// Whether the exposure is known to be stored, and with a time that is not later.
     fn is_stored(&self, row: &ExposureRow) -> bool {
-        let known = self.stored.get(&stored_key(row)).is_some_and(|at| at <= row.at);
+        let known = self.stored.get(&self.stored_key(row)).is_some_and(|at| at <= row.at);
         let counter = if known { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
         counter.with_label_values(&["exposures"]).inc();
         known
@@ -298,18 +312,21 @@ impl Writer {
     async fn exposures_of(&self, steps: &[StepRow]) -> Result<Map<Unit, Arc<Vec<ExposureRow>>>, StoreError> {
         let (hits, misses) = ("exposures_of_unit", "exposures_of_unit");
         let mut found = Map::default();
-        let mut missing: Map<i64, Set<(String, String)>> = Map::default();
+        let mut missing: Map<(i64, i64), Set<(String, String)>> = Map::default();
         for step in steps {
             let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
-            if let Some(exposures) = self.units.get(&key) {
+            // Read before the exposures are, so that none from before an erasure is found after it.
+            let cached = (self.erased_at(step.environment), key);
+            if let Some(exposures) = self.units.get(&cached) {
                 self.metrics.cache_hits.with_label_values(&[hits]).inc();
-                found.insert(key, exposures);
+                found.insert(cached.1, exposures);
             } else {
                 self.metrics.cache_misses.with_label_values(&[misses]).inc();
-                missing.entry(key.0).or_default().insert((key.1, key.2));
+                let (erased_at, (environment, attribute, unit)) = cached;
+                missing.entry((environment, erased_at)).or_default().insert((attribute, unit));
             }
         }
-        for (environment, units) in missing {
+        for ((environment, erased_at), units) in missing {
             let asked: Vec<(&str, &str)> =
                 units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
             let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
@@ -319,16 +336,12 @@ impl Writer {
             for unit in units {
                 let exposures = Arc::new(rows.remove(&unit).unwrap_or_default());
                 let key = (environment, unit.0, unit.1);
-                self.units.insert(key.clone(), exposures.clone());
+                self.units.insert((erased_at, key.clone()), exposures.clone());
                 found.insert(key, exposures);
             }
         }
         Ok(found)
     }
-}
-
-fn stored_key(row: &ExposureRow) -> Stored {
-    (row.environment, row.unit.clone(), row.flag, row.stage, row.rule.clone())
 }
 
 /// The unit's latest exposure to `flag` that `step` counts for.

@@ -1,7 +1,10 @@
 //! Bodies: read raw, within a size and a time, never inflated.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
@@ -24,6 +27,24 @@ const GRACE_SECONDS: usize = 10;
 const DRAINED_BYTES_MAX: usize = 256 << 10;
 /// Longest time spent on that.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A body of this size of which nothing is sent: what answers HEAD. A stream behind it has ended.
+pub struct HeadOnly(pub BodySize);
+
+impl MessageBody for HeadOnly {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
 
 /// Marks a request whose caller is refused: nothing that its body would earn may be told instead.
 pub struct Refused;

@@ -7,6 +7,7 @@ mod flags;
 mod keys;
 mod propagation;
 mod transfer;
+mod units;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::ServiceConfig;
@@ -26,6 +27,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub(super) const UPLOAD: &str = "/v1/environments/{environment}/audiences/{key}";
 
 /// Routes below `/v1/environments` and `/v1/keys`; all of them after the hot ones.
+#[expect(clippy::too_many_lines, reason = "one list of routes, which a test reads")]
 pub(super) fn routes(config: &mut ServiceConfig) {
     const FLAGS: &str = "/v1/environments/{environment}/flags";
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));
@@ -52,6 +54,14 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/propagation").route(get(propagation::read)).allow(&["GET"]))
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
+        .service(
+            resource("/v1/environments/{environment}/units/erase").route(post(units::erase)).allow(&["POST"]),
+        )
+        .service(
+            resource("/v1/environments/{environment}/units/export")
+                .route(post(units::export))
+                .allow(&["POST"]),
+        )
         .service(resource("/v1/environments/{environment}/audit").route(get(audit::list)).allow(&["GET"]))
         .configure(environment_routes)
         .configure(audience_routes);
@@ -145,6 +155,13 @@ impl From<ManageError> for Problem {
             ManageError::UnitSecretLimit => Code::UnitSecretLimit,
             ManageError::EnvironmentInvalid(_) => Code::EnvironmentInvalid,
             ManageError::EnvironmentExists(_) => Code::EnvironmentExists,
+            ManageError::Events(error) => {
+                tracing::error!(%error, "a unit was left as it is: waiting events could not be stored first");
+                return Self::new(
+                    Code::DatabaseUnavailable,
+                    "nothing was done: waiting events cannot be stored",
+                );
+            }
             ManageError::Forbidden(_) => Code::Forbidden,
         };
         Self::new(code, error.to_string())

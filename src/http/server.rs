@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_cors::Cors;
 use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
@@ -14,7 +15,7 @@ use actix_web::{App, Error, HttpMessage as _, HttpResponse, HttpServer};
 use prometheus::Histogram;
 use tracing::Instrument as _;
 
-use super::body::drained;
+use super::body::{HeadOnly, drained};
 use super::limits::RateState;
 use super::problem::{Code, Problem};
 use super::service::Service;
@@ -154,7 +155,7 @@ fn bound_silence(_connection: &dyn std::any::Any) {}
 /// Which web pages may call. Never with credentials: keys travel in headers of their own.
 fn cors(origins: &[Origin]) -> Cors {
     let mut cors = Cors::default()
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
         .allowed_headers([
             "content-type",
             "if-none-match",
@@ -198,6 +199,9 @@ async fn around(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRespo
     let status = response.status();
     meters.observe(route, status.as_u16(), took.as_secs_f64());
     finish(&mut response, &id);
+    if response.request().method() == Method::HEAD {
+        response = response.map_body(|_, body| HeadOnly(body.size()).boxed());
+    }
     let (failed, status) = (status.is_server_error() && status.as_u16() != 503, status.as_u16());
     let _in_span = span.enter();
     match (route.is_hot(), failed) {

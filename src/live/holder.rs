@@ -1,7 +1,6 @@
 //! Holds each environment's snapshot behind one pointer: readers take it and never wait.
 
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +60,8 @@ pub struct Environment {
     current: ArcSwapOption<Published>,
     /// One at a time makes the next snapshot, in the order of numbers.
     pub(super) applying: tokio::sync::Mutex<()>,
+    /// The number at which stored events were last erased, as far as this instance knows.
+    erased_at: AtomicI64,
     /// Taken for a swap: shutting a flag at its end does not wait for a load.
     swapping: Mutex<()>,
 }
@@ -71,6 +72,13 @@ impl Environment {
     #[inline]
     pub fn published(&self) -> Option<Arc<Published>> {
         self.current.load_full()
+    }
+
+    /// The snapshot number at which stored events were erased last: what is remembered of events from before a
+    /// change of this may be wrong.
+    #[must_use]
+    pub fn erased_at(&self) -> i64 {
+        self.erased_at.load(Ordering::Acquire)
     }
 }
 
@@ -237,6 +245,7 @@ impl Live {
             feed: Feed::new(&row.key, &self.metrics),
             current: ArcSwapOption::empty(),
             applying: tokio::sync::Mutex::default(),
+            erased_at: AtomicI64::new(0),
             swapping: Mutex::default(),
         });
         let old = self.table.load();
@@ -261,6 +270,9 @@ impl Live {
         let changed = match self.store.read_changes(environment.number, current.snapshot.number()).await {
             Ok(Some(changed)) => changed,
             Ok(None) => return Ok(current),
+            Err(StoreError::Swept { .. }) => {
+                return self.reload(environment, &current.snapshot, Some(&current)).await;
+            }
             // One line that cannot be read must not freeze the whole environment.
             Err(StoreError::Corrupt { what }) => {
                 tracing::error!(environment = %environment.key, %what, "changes cannot be read; everything is loaded again");
@@ -268,6 +280,9 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
+        if changed.erased {
+            environment.erased_at.fetch_max(changed.environment.snapshot, Ordering::AcqRel);
+        }
         let mut base = current.snapshot.clone();
         for key in &changed.deleted_audiences {
             base = base.without_audience(key);
@@ -292,6 +307,8 @@ impl Live {
         current: Option<&Published>,
     ) -> Result<Arc<Published>, LiveError> {
         let loaded = self.store.read_snapshot(environment.number).await?;
+        // What happened in between is not known.
+        environment.erased_at.fetch_max(loaded.environment.snapshot, Ordering::AcqRel);
         let there = |key: &AudienceKey| loaded.audiences.iter().any(|row| row.key == key.as_str());
         let mut base = base.clone();
         for gone in base.clone().audiences().iter().filter(|audience| !there(&audience.key)) {

@@ -48,6 +48,11 @@ pub enum ValueError {
     /// No admin key.
     #[error("an admin key is 32 to 200 printable ASCII characters without blanks")]
     AdminKey,
+    /// Fewer days than events may come and count.
+    #[error(
+        "rows are kept for ever (0) or for {KEPT_DAYS_MIN} to {KEPT_DAYS_MAX} days: events are taken for 31 days, and count in windows of up to 30 days after that"
+    )]
+    KeptDays,
     /// A list that needs something is empty.
     #[error("at least one is needed")]
     Empty,
@@ -55,6 +60,11 @@ pub enum ValueError {
     #[error("`*` stands alone")]
     Star,
 }
+
+/// Fewest days that rows are kept: 31 in which events are taken, and the longest window, 720 hours.
+const KEPT_DAYS_MIN: u32 = 61;
+/// Most days that can be said.
+const KEPT_DAYS_MAX: u32 = 36_500;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -234,6 +244,12 @@ pub(super) fn environment(text: &str) -> Result<EnvironmentKey, KeyError> {
 
 pub(super) fn folder(text: &str) -> Result<PathBuf, ValueError> {
     if text.is_empty() { Err(ValueError::Folder) } else { Ok(PathBuf::from(text)) }
+}
+
+pub(super) fn kept_days(text: &str) -> Result<u32, ValueError> {
+    let days = text.parse().map_err(|_error| ValueError::KeptDays)?;
+    let kept = days == 0 || (KEPT_DAYS_MIN..=KEPT_DAYS_MAX).contains(&days);
+    kept.then_some(days).ok_or(ValueError::KeptDays)
 }
 
 pub(super) fn timezone(text: &str) -> Result<TimeZone, ValueError> {

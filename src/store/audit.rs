@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::lent::both;
+use super::lent::{both, run};
 use super::write::WriteTx;
 
 /// A stored audit row.
@@ -49,6 +49,15 @@ pub struct NewAudit<'a> {
     pub detail: &'a str,
 }
 
+/// Audit rows of one read.
+#[derive(Debug, Clone, Default)]
+pub struct AuditSpan {
+    /// Those that may hold the text, newest first.
+    pub rows: Vec<AuditRow>,
+    /// The number before which to go on; `None` at the end.
+    pub next: Option<i64>,
+}
+
 /// Which audit rows are wanted; `None` = any.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditFilter<'a> {
@@ -86,6 +95,41 @@ impl Store {
             .bind(filter.to.unwrap_or(i64::MAX)).bind(filter.subject_kind).bind(filter.subject)
             .bind(filter.actor).bind(limit).fetch_all(c))
     }
+
+    /// Looks through the newest `span` audit rows before a number (`None`: from the newest) for a text, in the
+    /// details written as JSON.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn audit_with_text(
+        &self,
+        environment: i64,
+        text: &str,
+        before_id: Option<i64>,
+        span: i64,
+    ) -> Result<AuditSpan, StoreError> {
+        let mut lent = self.reader("audit").await?;
+        let before = match before_id {
+            Some(before) => before,
+            None => both!(&mut lent, "audit", c => sqlx::query_scalar::<_, i64>(
+                "SELECT COALESCE(MAX(id), 0) + 1 FROM audit WHERE environment = $1").bind(environment).fetch_one(c))?,
+        };
+        let json = serde_json::Value::from(text).to_string();
+        let sql = lent.pick(
+            "SELECT id, at, actor, action, subject_kind, subject, reason, request_id, detail FROM audit
+             WHERE environment = $1 AND id < $2 AND id >= $3
+               AND (instr(detail, $4) > 0 OR instr(subject, $5) > 0 OR instr(COALESCE(reason, ''), $5) > 0)
+             ORDER BY id DESC",
+            "SELECT id, at, actor, action, subject_kind, subject, reason, request_id, detail FROM audit
+             WHERE environment = $1 AND id < $2 AND id >= $3
+               AND (strpos(detail, $4) > 0 OR strpos(subject, $5) > 0 OR strpos(COALESCE(reason, ''), $5) > 0)
+             ORDER BY id DESC",
+        );
+        let from = before.saturating_sub(span);
+        let rows = both!(&mut lent, "audit", c => sqlx::query_as::<_, AuditRow>(sql)
+            .bind(environment).bind(before).bind(from).bind(json.as_str()).bind(text).fetch_all(c))?;
+        Ok(AuditSpan { rows, next: (from > 1).then_some(from) })
+    }
 }
 
 impl WriteTx {
@@ -104,5 +148,38 @@ impl WriteTx {
              RETURNING id")
             .bind(environment).bind(new.at).bind(new.actor).bind(new.action).bind(new.subject_kind)
             .bind(new.subject).bind(new.reason).bind(new.request_id).bind(new.detail).fetch_one(c))
+    }
+
+    /// An audit row of the locked environment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn audit_row(&mut self, id: i64) -> Result<Option<AuditRow>, StoreError> {
+        let environment = self.locked()?;
+        both!(&mut self.lent, "audit row", c => sqlx::query_as::<_, AuditRow>(
+            "SELECT id, at, actor, action, subject_kind, subject, reason, request_id, detail FROM audit
+             WHERE environment = $1 AND id = $2")
+            .bind(environment).bind(id).fetch_optional(c))
+    }
+
+    /// Writes subject, reason and detail of an audit row anew: to hide a name in it, and for nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn rewrite_audit(&mut self, row: &AuditRow) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(
+            &mut self.lent,
+            "rewrite an audit row",
+            sqlx::query(
+                "UPDATE audit SET subject = $3, reason = $4, detail = $5 WHERE environment = $1 AND id = $2"
+            )
+            .bind(environment)
+            .bind(row.id)
+            .bind(row.subject.as_str())
+            .bind(row.reason.as_deref())
+            .bind(row.detail.as_str())
+        )
+        .map(drop)
     }
 }

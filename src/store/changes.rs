@@ -39,6 +39,8 @@ pub struct ChangedRows {
     pub audiences: Vec<AudienceRow>,
     /// The audiences that they name and that were deleted.
     pub deleted_audiences: Vec<String>,
+    /// Whether one of them says that stored events were erased.
+    pub erased: bool,
 }
 
 #[derive(serde::Deserialize, Default)]
@@ -47,6 +49,8 @@ struct Subjects {
     flags: Vec<String>,
     #[serde(default)]
     audiences: Vec<String>,
+    #[serde(default)]
+    erased: bool,
 }
 
 impl Store {
@@ -82,7 +86,8 @@ impl Store {
     /// What changed after `since`, as of one moment; `None` if nothing did.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for an unknown environment, [`StoreError::Corrupt`] if a change cannot be read.
+    /// [`StoreError::NotFound`] for an unknown environment, [`StoreError::Corrupt`] if a change cannot be read,
+    /// [`StoreError::Swept`] if some are kept no more.
     pub async fn read_changes(
         &self,
         environment: i64,
@@ -91,6 +96,10 @@ impl Store {
         let mut lent = self.read_transaction("changes").await?;
         let row = environment_row(&mut lent, environment).await?;
         let changes = changes(&mut lent, environment, since).await?;
+        // Each number has its change: where some are missing, retention has deleted them.
+        if i64::try_from(changes.len()).is_ok_and(|known| known < row.snapshot - since) {
+            return Err(StoreError::Swept { after: since });
+        }
         if changes.is_empty() {
             lent.commit().await?;
             return Ok(None);
@@ -101,13 +110,21 @@ impl Store {
                 .map_err(|e| StoreError::Corrupt { what: format!("change {}: {e}", change.number) })?;
             named.flags.extend(subjects.flags);
             named.audiences.extend(subjects.audiences);
+            named.erased |= subjects.erased;
         }
         let flags = named_flags(&mut lent, environment, named.flags).await?;
         let audiences = named_audiences(&mut lent, environment, named.audiences.clone()).await?;
         lent.commit().await?;
         let mut deleted_audiences = named.audiences;
         deleted_audiences.retain(|key| !audiences.iter().any(|row| row.key == *key));
-        Ok(Some(ChangedRows { environment: row, changes, flags, audiences, deleted_audiences }))
+        Ok(Some(ChangedRows {
+            environment: row,
+            changes,
+            flags,
+            audiences,
+            deleted_audiences,
+            erased: named.erased,
+        }))
     }
 }
 

@@ -57,6 +57,12 @@ pub enum StoreError {
     /// A statement was refused: a fault of huidu.
     #[error("the database refused a statement: {0}")]
     Statement(String),
+    /// Changes that were asked for are kept no more.
+    #[error("the changes after number {after} are kept no more")]
+    Swept {
+        /// The number after which they were asked for.
+        after: i64,
+    },
     /// The lease that the work was done under has ended, or is another instance's.
     #[error("the lease has ended, or is held by another instance")]
     LeaseLost,
@@ -81,6 +87,7 @@ impl StoreError {
             Self::Newer { .. } => "newer",
             Self::Address(_) => "address",
             Self::Statement(_) => "statement",
+            Self::Swept { .. } => "swept",
             Self::LeaseLost => "lease_lost",
             Self::NotLocked => "not_locked",
         }

@@ -141,8 +141,7 @@ impl Store {
     /// Any [`StoreError`] of a write; repeating the batch then is safe.
     pub async fn append_events(&self, batch: &EventBatch) -> Result<EventOutcome, StoreError> {
         let mut lent = self.write_transaction("append events", self.deadlines.write).await?;
-        let lock = lent.pick("SELECT 1", "SELECT value FROM meta WHERE key = 'events_lock' FOR UPDATE");
-        run!(&mut lent, "lock events", sqlx::query(lock))?;
+        lock(&mut lent).await?;
         let touched = json(&plan::touched(batch))?;
         let stored = stored(&mut lent, &touched).await?;
         let mut book = Book::new(&stored);
@@ -153,6 +152,12 @@ impl Store {
         lent.commit().await?;
         Ok(EventOutcome { exposures, steps })
     }
+}
+
+/// Waits until no other writer of events is at work, and keeps others waiting until the commit.
+pub(super) async fn lock(lent: &mut Lent) -> Result<(), StoreError> {
+    let lock = lent.pick("SELECT 1", "SELECT value FROM meta WHERE key = 'events_lock' FOR UPDATE");
+    run!(lent, "lock events", sqlx::query(lock)).map(drop)
 }
 
 /// The rows as one JSON parameter; `None` for no rows.
@@ -203,7 +208,8 @@ async fn upsert(lent: &mut Lent, rows: &Option<String>) -> Result<(), StoreError
     run!(lent, "upsert exposures", sqlx::query(sql).bind(rows.as_str())).map(drop)
 }
 
-async fn count(lent: &mut Lent, differences: &Option<String>) -> Result<(), StoreError> {
+/// Changes the counts of exposed users by these differences, as JSON.
+pub(super) async fn count(lent: &mut Lent, differences: &Option<String>) -> Result<(), StoreError> {
     let Some(differences) = differences else { return Ok(()) };
     let sql = lent.pick(
         "INSERT INTO exposed_users (environment, flag, variant, arm, users)

@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::lent::both;
 use super::{ExposureRow, Store};
 
-/// How many units were exposed to a variant of a flag.
+/// How many units with a stored exposure to a variant of a flag there are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
 pub struct ExposedUsersRow {
     /// The flag's number.
@@ -18,14 +18,15 @@ pub struct ExposedUsersRow {
 }
 
 impl Store {
-    /// The counts of exposed units of an environment, as kept with each batch; zeros are left out.
+    /// The counts of exposed units of an environment, as kept with each batch and each deletion; those that fell to
+    /// zero are told too.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
     pub async fn exposed_users(&self, environment: i64) -> Result<Vec<ExposedUsersRow>, StoreError> {
         let mut lent = self.reader("exposed users").await?;
         both!(&mut lent, "exposed users", c => sqlx::query_as::<_, ExposedUsersRow>(
-            "SELECT flag, variant, arm, users FROM exposed_users WHERE environment = $1 AND users <> 0
+            "SELECT flag, variant, arm, users FROM exposed_users WHERE environment = $1
              ORDER BY flag, variant, arm")
             .bind(environment).fetch_all(c))
     }

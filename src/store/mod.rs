@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod exposed;
 mod flags;
+mod forget;
 mod health;
 mod leases;
 mod lent;
@@ -31,7 +32,7 @@ pub use audiences::{
     AudienceChange, AudiencePut, AudienceRow, AudienceSize, AudienceVersionRow, DeltaRow, GenerationRow,
     NewBlock, NewPart, PartRow, Place,
 };
-pub use audit::{AuditFilter, AuditRow, NewAudit};
+pub use audit::{AuditFilter, AuditRow, AuditSpan, NewAudit};
 pub use changes::{ChangeRow, ChangedRows, Loaded};
 pub use environments::{EnvironmentRow, Identity, NewEnvironment, NewSecret, SecretRow};
 pub use error::StoreError;
@@ -39,6 +40,7 @@ pub use events::{
     EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
 };
 pub use flags::{FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+pub use forget::{EventTable, StoredStep, StoredUnit, UnitSpan};
 pub use health::Engine;
 pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};

@@ -82,7 +82,7 @@ metrics! {
     steps: IntCounterVec = "huidu_steps_total" ["environment", "flag", "variant", "arm", "step"];
     /// Value of the steps stored by this instance, in the currency's minor unit.
     step_value: IntCounterVec = "huidu_step_value_total" ["environment", "flag", "variant", "arm", "step", "currency"];
-    /// Units ever exposed, as the database has them: take the maximum over instances, not the sum.
+    /// Units with a stored exposure, as the database has them: take the maximum over instances, not the sum.
     exposed_users: IntGaugeVec = "huidu_exposed_users" ["environment", "flag", "variant", "arm"];
     /// Configured share of units of a rollout, 0 to 1; 0 while the flag is shut.
     rollout_ratio: prometheus::GaugeVec = "huidu_rollout_ratio" ["environment", "flag", "rule", "arm"];
@@ -122,6 +122,10 @@ metrics! {
     event_queue: IntGaugeVec = "huidu_event_queue_events" [];
     /// Time of one commit of events.
     event_commit: HistogramVec = "huidu_event_commit_duration_seconds" [];
+    /// Rows deleted by this instance because they were older than they are kept.
+    retention_deleted: IntCounterVec = "huidu_retention_deleted_rows_total" ["table"];
+    /// When old rows were last deleted, over all instances; 0 for never.
+    retention_last_run: prometheus::GaugeVec = "huidu_retention_last_run_timestamp_seconds" [];
     /// Refused calls without a valid key.
     auth_failures: IntCounterVec = "huidu_auth_failures_total" [];
     /// The running version.

@@ -1,7 +1,10 @@
 //! What huidu does by itself with what it keeps: leases, ends of tests, erasing, retention.
 
 mod expiry;
+mod forget;
 mod leases;
+mod retention;
+mod units;
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};

@@ -1,5 +1,6 @@
 //! Who may do what, and what everybody else is told.
 
+mod answers;
 mod input;
 pub(crate) mod wire;
 
@@ -61,6 +62,8 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/environments/{environment}/audiences/{key}/rollback", "eA"),
     ("GET", "/v1/environments/{environment}/audiences/{key}/ids", "aeA"),
     ("GET", "/v1/environments/{environment}/audiences/{key}/contains", "aeA"),
+    ("POST", "/v1/environments/{environment}/units/erase", "A"),
+    ("POST", "/v1/environments/{environment}/units/export", "A"),
     ("GET", "/v1/environments/{environment}/audit", "aeA"),
 ];
 

@@ -13,7 +13,8 @@ use crate::http::request::Query;
 use crate::http::service::Service;
 use crate::store::{AuditFilter, AuditRow};
 
-fn audit_json(row: &AuditRow) -> Value {
+/// An audit row as it is told.
+pub(super) fn audit_json(row: &AuditRow) -> Value {
     json!({
         "id": row.id,
         "at": rfc3339(row.at),

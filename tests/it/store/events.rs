@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use huidu::store::{
-    EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
+    EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow, Store,
 };
 
 use crate::postgres::on_both_engines;
@@ -23,6 +23,13 @@ fn shown(unit: &str, stage: i64, variant: &str, at: i64) -> ExposureRow {
         at,
         captured: (at % 2 == 0).then(|| format!("{{\"region\":\"CN-{at}\"}}")),
     }
+}
+
+/// The counts of exposed users that are not zero.
+async fn exposed(db: &Store, environment: i64) -> Vec<ExposedUsersRow> {
+    let mut rows = db.exposed_users(environment).await.unwrap();
+    rows.retain(|row| row.users != 0);
+    rows
 }
 
 fn step(unit: &str, id: &str, at: i64) -> StepRow {
@@ -200,7 +207,7 @@ on_both_engines! {
         assert_eq!(db.unit_exposures(1, &[("user.id", "u")]).await.unwrap(), [other], "the whole row");
         assert_eq!(db.number("SELECT replaced FROM exposures").await, 4);
         let counted = [ExposedUsersRow { flag: 1, variant: "off".into(), arm: 0, users: 1 }];
-        assert_eq!(db.exposed_users(1).await.unwrap(), counted);
+        assert_eq!(exposed(&db, 1).await, counted);
         assert_eq!(send(vec![]).await, []);
     }
 
@@ -209,11 +216,11 @@ on_both_engines! {
             shown("a", 1, "on", 1), shown("a", 2, "on", 2), shown("a", 3, "off", 3), shown("b", 1, "on", 1),
         ];
         db.append_events(&EventBatch { exposures, steps: vec![] }).await.unwrap();
-        let users = db.exposed_users(1).await.unwrap();
+        let users = exposed(&db, 1).await;
         assert_eq!(users.iter().map(|u| (u.variant.as_str(), u.arm, u.users)).collect::<Vec<_>>(),
                    [("off", 0, 1), ("on", 1, 2)]);
         assert_eq!(db.recount_exposed_users(1).await.unwrap(), users);
-        assert!(db.exposed_users(2).await.unwrap().is_empty());
+        assert!(exposed(&db, 2).await.is_empty());
         let asked = db.unit_exposures(1, &[("user.id", "b"), ("user.id", "b"), ("user.device_id", "a")]).await.unwrap();
         assert_eq!(asked, [shown("b", 1, "on", 1)]);
     }
@@ -251,7 +258,7 @@ on_both_engines! {
             .flat_map(|u| [("user.id", u.as_str()), ("user.device_id", u.as_str())]).collect();
         for environment in [1, 2] {
             assert_eq!(db.unit_exposures(environment, &units).await.unwrap(), model.rows(environment));
-            assert_eq!(db.exposed_users(environment).await.unwrap(), model.users(environment));
+            assert_eq!(exposed(&db, environment).await, model.users(environment));
             assert_eq!(db.recount_exposed_users(environment).await.unwrap(), model.users(environment));
         }
         let replaced: i64 = model.exposures.values().map(|(_, n)| n).sum();
@@ -284,7 +291,7 @@ on_both_engines! {
         for environment in [1, 2] {
             let counts = db.counts(environment).await.unwrap();
             stored += counts.exposures + counts.steps;
-            assert_eq!(db.exposed_users(environment).await.unwrap(), db.recount_exposed_users(environment).await.unwrap());
+            assert_eq!(exposed(&db, environment).await, db.recount_exposed_users(environment).await.unwrap());
         }
         assert_eq!(added, stored);
     }
@@ -295,6 +302,6 @@ on_both_engines! {
         let outcome = db.append_events(&EventBatch { exposures, steps }).await.unwrap();
         assert!(outcome.exposures.iter().all(|o| *o == Added));
         assert!(outcome.steps.iter().all(|s| *s == found(1, "on")));
-        assert_eq!(db.exposed_users(1).await.unwrap()[0].users, 5_000);
+        assert_eq!(exposed(&db, 1).await[0].users, 5_000);
     }
 }

@@ -192,10 +192,13 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("DELETE", "/v1/environments/production/flags/x", "GET, PUT, PATCH"),
         ("GET", "/v1/environments/production/flags/x/kill", "POST"),
         ("POST", "/v1/environments/production/flags/x/propagation", "GET"),
+        ("GET", "/v1/environments/production/units/erase", "POST"),
+        ("DELETE", "/v1/environments/production/units/export", "POST"),
     ];
     for (method, path, allow) in rows {
         let answer = huidu.call(method, path, ADMIN, &[], b"").refused(405, "method_not_allowed");
-        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        let allow = allow.replace("GET", "GET, HEAD");
+        assert_eq!(answer.header("allow"), Some(&*allow), "{method} {path}");
     }
 }
 

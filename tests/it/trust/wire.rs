@@ -22,6 +22,16 @@ impl Wire {
 
     /// The next answer, read by its length; status 0 if the connection ends before one.
     pub(crate) fn answer(&mut self) -> Answer {
+        let mut answer = self.answer_to_head();
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        answer.text = String::from_utf8(body).unwrap();
+        answer
+    }
+
+    /// The head of the next answer.
+    pub(crate) fn answer_to_head(&mut self) -> Answer {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -34,12 +44,7 @@ impl Wire {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
         let headers = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let mut answer = Answer { status, headers, text: String::new() };
-        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        answer.text = String::from_utf8(body).unwrap();
-        answer
+        Answer { status, headers, text: String::new() }
     }
 }
 
