@@ -2,6 +2,7 @@
 //! switches to; add, remove and rollback turn single ids over.
 
 mod edit;
+mod erase;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::pieces::{Pace, Piece};
 use super::{Caller, Manage, ManageError, audit};
+use crate::engine::flag::AudienceKind;
+use crate::engine::key::AudienceKey;
 use crate::events::Queue;
 use crate::live::{Environment, Published};
 use crate::store::{AuditRow, ExposureRow, StoredStep, StoredUnit};
@@ -39,6 +41,8 @@ pub struct Erased {
     pub exposures: u64,
     /// Steps that were deleted.
     pub steps: u64,
+    /// Audiences that it was taken out of, the contents kept for rollback included.
+    pub audiences: Vec<AudienceKey>,
     /// Audit rows in which its name was hidden.
     pub audit: u64,
     /// Flags whose conditions name it: people wrote it there, people take it out.
@@ -52,6 +56,8 @@ pub struct Told {
     pub published: Arc<Published>,
     /// Its exposures.
     pub exposures: Vec<ExposureRow>,
+    /// Audiences that it is in.
+    pub audiences: Vec<AudienceKey>,
     /// Audit rows that name it.
     pub audit: Vec<AuditRow>,
     /// Flags whose conditions name it.
@@ -62,10 +68,15 @@ impl UnitName {
     fn in_environment(&self, environment: i64) -> StoredUnit<'_> {
         StoredUnit { environment, attribute: &self.attribute, unit: &self.stored }
     }
+
+    /// The kind of audiences that hold such units.
+    fn kind(&self) -> AudienceKind {
+        if self.attribute == "user.id" { AudienceKind::User } else { AudienceKind::Other }
+    }
 }
 
 impl Manage {
-    /// Erases a unit from an environment: its exposures and steps, and its name in the audit.
+    /// Erases a unit from an environment: its exposures and steps, its place in audiences, its name in the audit.
     /// Events that wait are stored first, so that none of them comes after. Done again it finds nothing; stopped
     /// anywhere, it is done again.
     ///
@@ -89,12 +100,13 @@ impl Manage {
             steps: self.delete_in_pieces(Piece::Steps(stored), None, &mut pace).await?,
             ..Erased::default()
         };
+        erased.audiences = self.take_out_of_audiences(caller, environment, unit.kind(), &unit.unit).await?;
         erased.audit = self.hide_in_audit(environment, unit, &hidden).await?;
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         erased.named_in_flags = flags_naming(&published, &unit.unit);
         let detail = json!({
             "attribute": unit.attribute, "exposures": erased.exposures, "steps": erased.steps,
-            "audit": erased.audit,
+            "audiences": erased.audiences, "audit": erased.audit,
         });
         let now_ms = self.clock.now_ms();
         let mut change = self.begin(environment).await?;
@@ -134,6 +146,7 @@ impl Manage {
         }
         Ok(Told {
             exposures,
+            audiences: self.audiences_with(environment, unit.kind(), &unit.unit).await?,
             audit: self.audit_naming(environment, unit).await?,
             named_in_flags: flags_naming(&published, &unit.unit),
             published,

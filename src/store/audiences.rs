@@ -2,6 +2,7 @@
 //! then one change switches to it; add and remove leave it and turn single ids over.
 
 mod contents;
+mod forget;
 
 use crate::engine::key::AudienceKey;
 
@@ -11,6 +12,7 @@ use super::lent::{Lent, both, run};
 use super::write::WriteTx;
 
 pub use contents::{DeltaRow, NewBlock, Place};
+pub use forget::HashedId;
 
 /// Versions of an audience whose contents are kept: the current one and three before it.
 const VERSIONS_KEPT: i64 = 4;

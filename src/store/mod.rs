@@ -30,7 +30,7 @@ use tokio::time::Instant;
 pub use api_keys::{KeyRow, NewKey};
 pub use audiences::{
     AudienceChange, AudiencePut, AudienceRow, AudienceSize, AudienceVersionRow, DeltaRow, GenerationRow,
-    NewBlock, NewPart, PartRow, Place,
+    HashedId, NewBlock, NewPart, PartRow, Place,
 };
 pub use audit::{AuditFilter, AuditRow, AuditSpan, NewAudit};
 pub use changes::{ChangeRow, ChangedRows, Loaded};

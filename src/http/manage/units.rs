@@ -50,6 +50,7 @@ pub(super) async fn erase(
         "attribute": unit.attribute,
         "exposures": erased.exposures,
         "steps": erased.steps,
+        "audiences": erased.audiences,
         "audit": erased.audit,
         "named_in_flags": erased.named_in_flags,
     })))
@@ -105,6 +106,7 @@ fn head(access: &Access<Administer>, unit: &UnitName, told: &Told, now: &str) ->
         "unit": unit.unit,
         "stored_as": unit.stored,
         "exported_at": now,
+        "audiences": told.audiences,
         "audit": audit,
         "named_in_flags": told.named_in_flags,
         "exposures": exposures,

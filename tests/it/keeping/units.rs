@@ -60,7 +60,7 @@ fn an_erased_unit_is_gone_and_others_are_not() {
     let erased = erase(&huidu, "u-1");
     assert_eq!(
         erased,
-        json!({"environment": "production", "attribute": "user.id", "exposures": 1, "steps": 2, "audit": 1, "named_in_flags": []})
+        json!({"environment": "production", "attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 1, "named_in_flags": []})
     );
     assert_eq!(rows_naming(&url, "u-1"), ["audit"], "the one that speaks of u-11");
     assert_eq!(rows_naming(&url, "u-2").len(), 3);
@@ -92,7 +92,10 @@ fn an_erasure_is_audited_without_the_name() {
         assert_eq!(row["reason"], json!(format!("asked on the phone by {hidden}")));
         assert!(!row.to_string().contains("u-1") && hidden.len() == 32, "{row}");
     }
-    assert_eq!(done["detail"], json!({"attribute": "user.id", "exposures": 1, "steps": 2, "audit": 0}));
+    assert_eq!(
+        done["detail"],
+        json!({"attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 0})
+    );
     assert_eq!(begun["subject"], done["subject"]);
     erase(&huidu, "u-2");
     assert_ne!(audited(&huidu, "erased")[0]["subject"], done["subject"]);
@@ -132,7 +135,7 @@ fn an_export_tells_everything_stored_of_a_unit() {
     );
     assert_eq!(audited(&huidu, "export").len(), 1, "who looked is known");
     let stranger = export(&huidu, &json!({"unit": "nobody", "attribute": "user.device_id"}));
-    for list in ["exposures", "steps", "audit", "named_in_flags"] {
+    for list in ["exposures", "steps", "audiences", "audit", "named_in_flags"] {
         assert_eq!(stranger[list], json!([]), "{list}");
     }
     huidu
@@ -298,4 +301,122 @@ fn others_write_while_much_is_erased() {
     });
     assert_eq!(erased["steps"], 40_000);
     assert_eq!(texts(&url, "SELECT DISTINCT unit FROM steps"), ["u-2"]);
+}
+
+const AUDIENCES: &str = "/v1/environments/production/audiences";
+
+fn upload(huidu: &Huidu, key: &str, kind: &str, version: Option<i64>, ids: &str) {
+    let tag = version.map(|version| format!("\"{version}\""));
+    let precondition = tag.as_deref().map_or(("if-none-match", "*"), |tag| ("if-match", tag));
+    let path = format!("{AUDIENCES}/{key}?kind={kind}");
+    let answer =
+        huidu.call("PUT", &path, ADMIN, &[("content-type", "text/plain"), precondition], ids.as_bytes());
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+}
+
+fn edit(huidu: &Huidu, key: &str, what: &str, id: &str) {
+    huidu.post(&format!("{AUDIENCES}/{key}/{what}"), ADMIN, &json!({"ids": [id]})).expect(200);
+}
+
+fn audience(huidu: &Huidu, key: &str) -> Value {
+    huidu.get(&format!("{AUDIENCES}/{key}"), ADMIN).expect(200).json()
+}
+
+fn ids(huidu: &Huidu, key: &str) -> Value {
+    huidu.get(&format!("{AUDIENCES}/{key}/ids"), ADMIN).expect(200).json()["items"].clone()
+}
+
+/// What tables of audiences still name `id`.
+fn audiences_naming(url: &str, id: &str) -> Vec<String> {
+    let lined = if url.starts_with("sqlite") {
+        format!("char(10) || '{id}' || char(10)")
+    } else {
+        format!("E'\\n{id}\\n'")
+    };
+    let at = if url.starts_with("sqlite") { "instr" } else { "strpos" };
+    texts(
+        url,
+        &format!(
+            "SELECT audience FROM audience_blocks WHERE {at}(ids, {lined}) > 0 OR first = '{id}'
+             UNION ALL SELECT audience FROM audience_deltas WHERE id = '{id}'"
+        ),
+    )
+}
+
+#[test]
+fn an_erased_unit_is_in_no_audience_and_in_no_kept_contents() {
+    let huidu = Huidu::start();
+    let url = url_of(&huidu);
+    upload(&huidu, "twice", "user", None, "u-0\nu-1\nu-2\n");
+    upload(&huidu, "twice", "user", Some(1), "u-1\nu-3\n");
+    edit(&huidu, "twice", "remove", "u-1");
+    edit(&huidu, "twice", "add", "u-1");
+    upload(&huidu, "added", "user", None, "u-2\n");
+    edit(&huidu, "added", "add", "u-1");
+    upload(&huidu, "alone", "user", None, "u-1\n");
+    upload(&huidu, "removed", "user", None, "u-1\nu-2\n");
+    edit(&huidu, "removed", "remove", "u-1");
+    upload(&huidu, "goods", "goods", None, "u-1\n");
+    upload(&huidu, "merchants", "other", None, "u-1\n");
+    upload(&huidu, "strangers", "user", None, "u-11\nu-2\n");
+    assert_eq!(export(&huidu, &json!({"unit": "u-1"}))["audiences"], json!(["added", "alone", "twice"]));
+    let erased = erase(&huidu, "u-1");
+    assert_eq!(erased["audiences"], json!(["added", "alone", "removed", "twice"]), "kept contents count");
+    assert_eq!(audiences_naming(&url, "u-1"), ["goods", "merchants"], "other kinds are not people");
+    assert_eq!(export(&huidu, &json!({"unit": "u-1"}))["audiences"], json!([]));
+    for (key, left) in [
+        ("twice", json!(["u-3"])),
+        ("added", json!(["u-2"])),
+        ("alone", json!([])),
+        ("removed", json!(["u-2"])),
+    ] {
+        assert_eq!(ids(&huidu, key), left, "{key}");
+        assert_eq!(audience(&huidu, key)["size"], left.as_array().unwrap().len(), "{key}");
+    }
+    assert_eq!(audience(&huidu, "strangers")["version"], 1);
+    // What is kept is whole: a way back finds as many as its size says, and decides.
+    let version = audience(&huidu, "twice")["version"].as_i64().unwrap();
+    let back = json!({"version": version - 3});
+    let tag = format!("\"{version}\"");
+    let headers = [("content-type", "application/json"), ("if-match", &*tag)];
+    let path = format!("{AUDIENCES}/twice/rollback");
+    let answer = huidu.call("POST", &path, ADMIN, &headers, back.to_string().as_bytes()).expect(200).json();
+    assert_eq!((&answer["size"], ids(&huidu, "twice")), (&json!(1), json!(["u-3"])));
+    let rows = audited(&huidu, "remove");
+    assert!(rows.iter().all(|row| !row.to_string().contains("u-1")), "{rows:?}");
+    assert_eq!(erase(&huidu, "u-1")["audiences"], json!([]), "once");
+    let other = json!({"unit": "u-1", "attribute": "user.merchant"});
+    let other = huidu.post(&format!("{PATH}/erase"), ADMIN, &other).expect(200).json();
+    assert_eq!(other["audiences"], json!(["merchants"]));
+}
+
+#[test]
+fn an_erased_member_decides_as_a_stranger_everywhere_also_after_a_restart() {
+    let url = shared_database();
+    let first = Huidu::start_with(&[("DATABASE_URL", &url)]);
+    let mut second = Huidu::beside(&first);
+    let members: Vec<String> = (0..2_000).map(|n| format!("u-{n}")).collect();
+    upload(&first, "testers", "user", None, &members.join("\n"));
+    let mut flag = ramp("f", 0.0, 0.0);
+    flag["rules"] = json!([{"id": "testers", "when": {"audience": "testers"}, "serve": {"variant": "on"}}]);
+    first.create_flag(&flag);
+    let shown =
+        |huidu: &Huidu, user: &str| huidu.entry("f", &json!({"id": user}), &json!([]))["visible"] == true;
+    eventually("both know the flag", || snapshot(&first) == snapshot(&second) && shown(&second, "u-7"));
+    assert_eq!(erase(&first, "u-7")["audiences"], json!(["testers"]));
+    assert_eq!(audiences_naming(&url, "u-7"), Vec::<String>::new());
+    eventually("both are at the last number", || snapshot(&first) == snapshot(&second));
+    let check = |huidu: &Huidu| {
+        assert!(!shown(huidu, "u-7"));
+        assert!(members.iter().step_by(97).filter(|user| *user != "u-7").all(|user| shown(huidu, user)));
+        assert!(!shown(huidu, "u-2000"));
+    };
+    check(&first);
+    check(&second);
+    edit(&first, "testers", "add", "u-2000");
+    eventually("the next change is heard of", || shown(&second, "u-2000"));
+    second.stop();
+    second.start_again();
+    assert!(!shown(&second, "u-7") && shown(&second, "u-8") && shown(&second, "u-2000"));
+    assert_eq!(audience(&second, "testers")["size"], 2_000);
 }
