@@ -27,7 +27,6 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub(super) const UPLOAD: &str = "/v1/environments/{environment}/audiences/{key}";
 
 /// Routes below `/v1/environments` and `/v1/keys`; all of them after the hot ones.
-#[expect(clippy::too_many_lines, reason = "one list of routes, which a test reads")]
 pub(super) fn routes(config: &mut ServiceConfig) {
     const FLAGS: &str = "/v1/environments/{environment}/flags";
     let flag = |tail: &str| resource(&format!("{FLAGS}/{{key}}{tail}"));

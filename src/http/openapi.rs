@@ -15,6 +15,7 @@ mod flags;
 mod operate;
 mod problem;
 mod streams;
+mod units;
 
 use std::sync::LazyLock;
 
@@ -54,6 +55,7 @@ fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
             environments::calls(),
         ),
         ("Administer", "Keys and the audit.", administer::calls()),
+        ("Units", "What is stored of one shopper, told or erased.", units::calls()),
         ("Operate", "Health, metrics, and this document.", operate::calls()),
     ]
 }

@@ -167,6 +167,21 @@ fn administer(checked: &Checked) {
     audits.iter().for_each(|path| drop(checked.get(path, &["?limit=200"])));
 }
 
+fn units(checked: &Checked) {
+    const UNITS: &str = "/v1/environments/{environment}/units";
+    for unit in ["tester-1", "u-1", "nobody"] {
+        for call in ["export", "erase"] {
+            checked.post(
+                &format!("{UNITS}/{call}"),
+                &[],
+                ADMIN,
+                &json!({"unit": unit, "reason": "asked"}),
+                200,
+            );
+        }
+    }
+}
+
 fn environments(checked: &Checked) {
     const ENVIRONMENT: &str = "/v1/environments/{environment}";
     checked.post("/v1/environments", &[], ADMIN, &json!({"key": "canary"}), 201);
@@ -193,6 +208,7 @@ fn every_documented_success_is_seen_and_is_as_documented() {
         checked.get(path, &[]);
         checked.call(("GET", path), &["?token=x"], "", &[], b"", 204);
     }
+    units(&checked);
     environments(&checked);
     administer(&checked);
     for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"] {

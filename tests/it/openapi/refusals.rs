@@ -144,7 +144,11 @@ fn special() -> Vec<(&'static str, &'static str, &'static str, Value, &'static s
     const OFREP: &str = "/ofrep/v1/evaluate/flags";
     const ONE: &str = "/ofrep/v1/evaluate/flags/{key}";
     let key = |name: &str| json!({"name": name, "role": "client", "environment": null});
+    const UNITS: [&str; 2] =
+        ["/v1/environments/{environment}/units/erase", "/v1/environments/{environment}/units/export"];
     let mut rows = vec![
+        ("POST", UNITS[0], "", json!({"unit": ""}), "unit_invalid"),
+        ("POST", UNITS[1], "", json!({"unit": ""}), "unit_invalid"),
         ("PUT", FLAG, "", json!({"key": "wechat-scan-pay"}), "flag_invalid"),
         ("PATCH", FLAG, "", json!({"nonsense": 1}), "flag_invalid"),
         ("POST", ROLLOUT, "", json!({"percent": 100, "control": 5}), "flag_invalid"),
