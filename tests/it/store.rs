@@ -199,6 +199,45 @@ on_both_engines! {
         assert_eq!(flag(&db, environment, "stays").await, 1);
     }
 
+    async fn an_environment_is_renamed_counted_and_read_inside_its_transaction(db) {
+        let number = environment(&db, "production").await;
+        environment(&db, "staging").await;
+        let mut change = db.change(number).await.unwrap();
+        assert_eq!(change.environments_count().await.unwrap(), 2);
+        change.update_environment("Shop", r#"{"require_signed_units":true}"#).await.unwrap();
+        let row = change.environment_row().await.unwrap();
+        assert_eq!((row.key.as_str(), row.name.as_str(), row.snapshot), ("production", "Shop", 0));
+        let committed = db.environments().await.unwrap();
+        assert!(committed.iter().all(|row| row.name == "E"), "nobody else sees it yet");
+        change.commit_change(r#"{"settings":true}"#, 7).await.unwrap();
+        let changed = db.read_changes(number, 0).await.unwrap().unwrap();
+        assert_eq!((changed.environment.settings.as_str(), changed.environment.snapshot), (r#"{"require_signed_units":true}"#, 1));
+        assert!(changed.flags.is_empty() && changed.audiences.is_empty());
+        let mut none = db.begin_write().await.unwrap();
+        assert_eq!(none.environment_row().await.err(), Some(StoreError::NotLocked));
+        let shown = format!("{:?}", changed.environment);
+        assert!(!shown.contains("signed"), "settings hold secrets: {shown}");
+    }
+
+    async fn flags_are_found_by_name_and_a_long_change_is_a_change(db) {
+        let (here, there) = (environment(&db, "production").await, environment(&db, "staging").await);
+        for key in ["a", "b", "c"] {
+            flag(&db, here, key).await;
+        }
+        flag(&db, there, "d").await;
+        let named = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        for (keys, found) in [(named(&["c", "a", "a", "d", "\u{7070}"]), vec!["a", "c"]), (named(&[]), vec![])] {
+            let rows = db.flags_named(here, keys).await.unwrap();
+            assert_eq!(rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), found);
+        }
+        let mut change = db.long_change(here).await.unwrap();
+        assert_eq!(change.snapshot(), 3);
+        insert(&mut change, "e").await.unwrap();
+        change.commit_change(r#"{"flags":["e"]}"#, 8).await.unwrap();
+        assert_eq!(db.flags(here).await.unwrap().len(), 4);
+        assert_eq!(db.long_change(99).await.err(), Some(StoreError::NotFound));
+    }
+
     async fn keys_are_added_revoked_once_and_counted(db) {
         let new = NewKey {
             id: "k-1", name: "n", role: "admin", environment: None, hash: &[7; 32], hint: "wxyz",

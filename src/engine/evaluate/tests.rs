@@ -104,6 +104,49 @@ fn a_fixed_off_is_an_arm_too() {
 }
 
 #[test]
+fn where_only_user_ids_count_a_flag_of_another_unit_errs_alone() {
+    let device = |fields: Value| {
+        let mut flag = flag_json(&fields);
+        flag["unit"] = json!("user.device_id");
+        flag
+    };
+    let mut above =
+        flag_json(&json!({"prerequisites": [{"flag": "device", "variants": ["on"]}], "rules": fixed()}));
+    above["key"] = json!("above");
+    let own = flag_json(&json!({"rules": ramp(100.0, 0.0)}));
+    let foreign = device(json!({"key": "device", "rules": ramp(100.0, 0.0)}));
+    let constant = device(json!({"key": "constant", "rules": fixed()}));
+    let mut shut = stored(&device(json!({"key": "shut", "rules": fixed()})));
+    shut.state = State::Killed;
+    let flags = [own, foreign, constant, above].iter().map(stored).chain([shut]).collect();
+    let snapshot = snapshot(Vec::new(), flags);
+    let body = json!({"context": {"targetingKey": "u-1", "device_id": "d-1"}}).to_string();
+    let unsigned = "ERROR unit_signature_invalid";
+    for (flag, anybody, only_signed) in [
+        ("flag", "on SPLIT ramp treatment", "on SPLIT ramp treatment"),
+        ("device", "on SPLIT ramp treatment", unsigned),
+        ("constant", "on TARGETING_MATCH fixed fixed", unsigned),
+        ("above", "on TARGETING_MATCH fixed fixed", unsigned),
+        ("shut", "off DISABLED", "off DISABLED"),
+    ] {
+        let mut parsed = crate::engine::context::parse_ofrep(body.as_bytes(), snapshot.attributes()).unwrap();
+        let flag = snapshot.find(flag).unwrap();
+        let decide =
+            |context: &Context<'_>| line(&evaluate(&snapshot, flag, context, &NothingFetched, &mut Silent));
+        assert_eq!(decide(&parsed.context), anybody, "{}", flag.key);
+        parsed.context.trust_only_user_id();
+        assert_eq!(decide(&parsed.context), only_signed, "{}", flag.key);
+    }
+    let mut guest = crate::engine::context::parse_ofrep(body.as_bytes(), snapshot.attributes()).unwrap();
+    guest.context.forget_user_id();
+    let flag = snapshot.find("flag").unwrap();
+    assert_eq!(
+        line(&evaluate(&snapshot, flag, &guest.context, &NothingFetched, &mut Silent)),
+        "ERROR unit_missing"
+    );
+}
+
+#[test]
 fn a_unit_is_needed_by_what_hashes_or_looks_it_up() {
     let layer = json!({"key": "l", "from": 0, "to": 100});
     let member = |audience: Value| json!([{"id": "r", "when": audience, "serve": {"variant": "on"}}]);
