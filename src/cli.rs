@@ -113,7 +113,7 @@ fn dispatch(
         Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
-        Command::Key(command) => key::run(command),
+        Command::Key(command) => key::run(command, output),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &line, surroundings, output),
         Command::Health(arguments) => health::run(&arguments),

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::flag::Service;
-use super::output::{Output, Tone, minute, plain, say_json, table, word, write_lines};
+use super::output::{Cell, Output, Tone, minute, plain, say_json, table, who, word, write_lines};
 use super::remote::{Remote, encoded};
 use crate::audiences::Format;
 use crate::engine::flag::AudienceKind;
@@ -155,7 +155,7 @@ fn format(text: &str) -> Result<Format, String> {
 pub(super) fn run(command: AudienceCommand, output: Output) -> anyhow::Result<ExitCode> {
     let connect = |service: &Service| Remote::new(&service.client);
     match command {
-        AudienceCommand::List { service } => list(&connect(&service)?, service.json)?,
+        AudienceCommand::List { service } => list(&connect(&service)?, service.json, output)?,
         AudienceCommand::Get { audience, service } => {
             let reply = connect(&service)?.get(&audience.path())?;
             show(&reply.json, service.json, "", output);
@@ -186,7 +186,7 @@ fn field(audience: &Value, name: &str) -> String {
     word(audience.get(name).unwrap_or(&Value::Null))
 }
 
-fn list(remote: &Remote, as_json: bool) -> anyhow::Result<()> {
+fn list(remote: &Remote, as_json: bool, output: Output) -> anyhow::Result<()> {
     let audiences = remote.all("/audiences", None)?;
     super::output::answer(&json!({"items": audiences, "next_cursor": null}), as_json, || {
         if audiences.is_empty() {
@@ -196,11 +196,11 @@ fn list(remote: &Remote, as_json: bool) -> anyhow::Result<()> {
             let mut line: Vec<String> =
                 ["key", "kind", "size", "version", "held"].map(|name| field(audience, name)).into();
             line.push(minute(&field(audience, "updated_at")));
-            line.push(field(audience, "updated_by"));
-            line
+            line.push(who(&field(audience, "updated_by")));
+            line.into_iter().map(Cell::from).collect()
         };
-        let rows: Vec<Vec<String>> = audiences.iter().map(line).collect();
-        table(&["audience", "kind", "ids", "version", "held in", "changed", "by"], &rows)
+        let rows: Vec<Vec<Cell>> = audiences.iter().map(line).collect();
+        table(&["audience", "kind", "ids", "version", "held in", "changed", "by"], rows, output)
     });
     Ok(())
 }
@@ -216,7 +216,7 @@ fn show(audience: &Value, as_json: bool, done: &str, output: Output) {
             field(audience, "kind"),
             field(audience, "version"),
             minute(&field(audience, "updated_at")),
-            field(audience, "updated_by"),
+            who(&field(audience, "updated_by")),
         )
     });
 }

@@ -200,7 +200,7 @@ pub(super) fn run(command: FlagCommand, output: Output) -> anyhow::Result<ExitCo
             change::act(&connect(&service)?, &flag, "archive", &change, service.json, output)
         }
         FlagCommand::Versions { flag, limit, service } => {
-            show::versions(&connect(&service)?, &flag, limit, service.json)
+            show::versions(&connect(&service)?, &flag, limit, service.json, output)
         }
         FlagCommand::Diff { flag, from, to, service } => {
             show::diff(&connect(&service)?, &flag, from, to, service.json, output)

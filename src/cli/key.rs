@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::database::{block_on, open_ready};
-use super::output::{self, say, say_json, table};
+use super::output::{self, Cell, Output, Tone, say, say_json, table};
 use crate::access::{Actor, KeyTable, Role};
 use crate::clock::{Clock as _, MachineClock, SharedClock, parse_rfc3339, rfc3339};
 use crate::live::Live;
@@ -72,13 +72,13 @@ fn parse_time(text: &str) -> Result<i64, String> {
     parse_rfc3339(text).ok_or_else(|| "a time is RFC 3339, such as 2026-12-31T16:00:00Z".to_owned())
 }
 
-pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: KeyCommand, output: Output) -> anyhow::Result<ExitCode> {
     match command {
         KeyCommand::Create { name, role, environment, expires_at, json, settings } => {
             let wish = Wish { name, role, environment, expires_at };
             block_on(create(wish, json, &settings))?;
         }
-        KeyCommand::List { json, settings } => block_on(list(json, &settings))?,
+        KeyCommand::List { json, settings } => block_on(list(json, &settings, output))?,
         KeyCommand::Revoke { id, settings } => block_on(revoke(&id, &settings))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -169,7 +169,7 @@ async fn all_keys(opened: &Opened) -> Result<Vec<KeyRow>, ManageError> {
     }
 }
 
-async fn list(as_json: bool, settings: &Settings) -> anyhow::Result<()> {
+async fn list(as_json: bool, settings: &Settings, output: Output) -> anyhow::Result<()> {
     let opened = Opened::open(settings).await?;
     let rows = all_keys(&opened).await?;
     if as_json {
@@ -177,8 +177,12 @@ async fn list(as_json: bool, settings: &Settings) -> anyhow::Result<()> {
         say_json(&json!({"items": items, "next_cursor": null}));
     } else {
         let now_ms = MachineClock.now_ms();
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| key_line(&opened, row, now_ms)).collect();
-        say(&table(&["id", "role", "environment", "name", "ends with", "state", "made", "last used"], &rows));
+        let rows: Vec<Vec<Cell>> = rows.iter().map(|row| key_line(&opened, row, now_ms)).collect();
+        say(&table(
+            &["id", "role", "environment", "name", "ends with", "state", "made", "last used"],
+            rows,
+            output,
+        ));
     }
     opened.store.close().await;
     Ok(())
@@ -194,22 +198,22 @@ fn key_json(opened: &Opened, row: &KeyRow) -> Value {
     })
 }
 
-fn key_line(opened: &Opened, row: &KeyRow, now_ms: i64) -> Vec<String> {
-    let state = match (row.revoked_at, row.expires_at) {
-        (Some(at), _) => format!("revoked {}", minute(at)),
-        (None, Some(at)) if at <= now_ms => format!("expired {}", minute(at)),
-        (None, Some(at)) => format!("until {}", minute(at)),
-        (None, None) => "good".to_owned(),
+fn key_line(opened: &Opened, row: &KeyRow, now_ms: i64) -> Vec<Cell> {
+    let (tone, state) = match (row.revoked_at, row.expires_at) {
+        (Some(at), _) => (Tone::Faint, format!("revoked {}", minute(at))),
+        (None, Some(at)) if at <= now_ms => (Tone::Faint, format!("expired {}", minute(at))),
+        (None, Some(at)) => (Tone::Good, format!("until {}", minute(at))),
+        (None, None) => (Tone::Good, "good".to_owned()),
     };
     vec![
-        row.id.clone(),
-        row.role.clone(),
-        row.environment.map_or_else(|| "all".to_owned(), |number| opened.name_of(number)),
-        row.name.clone(),
-        format!("...{}", row.hint),
-        state,
-        minute(row.created_at),
-        row.last_used_at.map_or_else(|| "never".to_owned(), minute),
+        row.id.clone().into(),
+        row.role.clone().into(),
+        row.environment.map_or_else(|| "all".to_owned(), |number| opened.name_of(number)).into(),
+        row.name.clone().into(),
+        format!("...{}", row.hint).into(),
+        Cell::toned(tone, state),
+        minute(row.created_at).into(),
+        row.last_used_at.map_or_else(|| "never".to_owned(), minute).into(),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// How output is written.
@@ -36,6 +36,18 @@ impl Tone {
             Self::Bad => "31",
             Self::Faint => "2",
             Self::Strong => "1",
+        }
+    }
+}
+
+impl Tone {
+    fn colour(self, cell: comfy_table::Cell) -> comfy_table::Cell {
+        match self {
+            Self::Good => cell.fg(Color::DarkGreen),
+            Self::Doubtful => cell.fg(Color::DarkYellow),
+            Self::Bad => cell.fg(Color::DarkRed),
+            Self::Faint => cell.add_attribute(Attribute::Dim),
+            Self::Strong => cell.add_attribute(Attribute::Bold),
         }
     }
 }
@@ -107,24 +119,68 @@ pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// Lines of columns under their names. A text that came from elsewhere cannot steer the terminal.
-pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
+/// A cell of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A cell in a tone.
+    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Some(tone) }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: None }
+    }
+}
+
+/// Lines of columns under their names, as wide as the terminal. A text that came from elsewhere cannot steer it.
+pub(super) fn table(names: &[&str], rows: Vec<Vec<Cell>>, output: Output) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let wide = if std::io::stdout().is_terminal() {
-        ContentArrangement::Dynamic
+    // Asked before colours are decided, which have their own rules.
+    match table.width() {
+        Some(width) => {
+            table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
+    if output.colours {
+        table.enforce_styling()
     } else {
-        ContentArrangement::Disabled
+        table.force_no_tty()
     };
-    table.set_content_arrangement(wide);
     table.set_header(names.iter().map(|name| name.to_uppercase()));
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain(cell)));
+        table.add_row(row.iter().map(|cell| {
+            let shown = comfy_table::Cell::new(plain(&cell.text));
+            match cell.tone {
+                Some(tone) => tone.colour(shown),
+                None => shown,
+            }
+        }));
     }
-    for column in table.column_iter_mut() {
+    for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        if at == 0 {
+            // What a line is about is never cut.
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table.trim_fmt()
+}
+
+/// Who made a change, for people: the name of a key without its id.
+pub(super) fn who(actor: &str) -> String {
+    let named = actor.strip_prefix("key:").and_then(|actor| actor.split_once(" ("));
+    named.and_then(|(_, name)| name.strip_suffix(')')).unwrap_or(actor).to_owned()
 }
 
 /// `text` without what would steer a terminal: names and reasons are other people's texts.
@@ -166,8 +222,25 @@ mod tests {
 
     #[test]
     fn a_table_is_columns_and_cannot_steer_the_terminal() {
-        let rows = vec![vec!["a".into(), "1".into()], vec!["long\u{1b}[2J".into(), "22".into()]];
-        assert_eq!(table(&["key", "n"], &rows), "KEY       N\na         1\nlong [2J  22");
+        let rows = || {
+            let cells = |key: &str, n: &str| vec![Cell::from(key.to_owned()), Cell::toned(Tone::Good, n)];
+            vec![cells("a", "1"), cells("long\u{1b}[2J", "22")]
+        };
+        let expected = "KEY        N\na          1\nlong [2J   22";
+        assert_eq!(table(&["key", "n"], rows(), Output::plain()), expected);
+        let coloured = table(&["key", "n"], rows(), Output { colours: true });
+        assert!(coloured.contains("\u{1b}[38;5;2m") && !coloured.contains("\u{1b}[2J"), "{coloured:?}");
+    }
+
+    #[test]
+    fn who_made_a_change_is_named_without_the_id_of_the_key() {
+        for (actor, name) in [
+            ("key:01a20e91-1 (Wang (Fang))", "Wang (Fang)"),
+            ("huidu (first start)", "huidu (first start)"),
+            ("key:odd", "key:odd"),
+        ] {
+            assert_eq!(who(actor), name);
+        }
     }
 
     #[test]

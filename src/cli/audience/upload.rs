@@ -70,7 +70,7 @@ pub(super) fn put(
     }
     let query = wish.kind.map(|kind| format!("?kind={}", kind.as_str())).unwrap_or_default();
     let bar = bar(source.bytes);
-    let mut reader = bar.wrap_read(&mut source.reader);
+    let mut reader = Watched { reader: bar.wrap_read(&mut source.reader), bar: &bar };
     let reply = remote.upload(&format!("{}{query}", audience.path()), &headers, &mut reader);
     bar.finish_and_clear();
     let reply = reply?;
@@ -135,6 +135,26 @@ impl Source {
     }
 }
 
+/// Says when all is sent: the service then still sorts and stores.
+struct Watched<'b, R> {
+    reader: R,
+    bar: &'b ProgressBar,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        if read == 0 {
+            self.bar.set_style(style("{spinner} {bytes} sent, the service stores them: {elapsed}"));
+        }
+        Ok(read)
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_error| ProgressStyle::default_bar())
+}
+
 /// Shows how far an upload is, on a terminal.
 fn bar(bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
@@ -143,7 +163,6 @@ fn bar(bytes: Option<u64>) -> ProgressBar {
         }
         None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {bytes_per_sec}"),
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_error| ProgressStyle::default_bar());
     bar.enable_steady_tick(Duration::from_millis(200));
-    bar.with_style(style)
+    bar.with_style(style(template))
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::FlagName;
 use crate::cli::differences;
-use crate::cli::output::{Output, Tone, answer, minute, plain, pretty, say, table, word};
+use crate::cli::output::{Cell, Output, Tone, answer, minute, plain, pretty, say, table, who, word};
 use crate::cli::remote::Remote;
 use crate::engine::diff;
 use crate::engine::flag::State;
@@ -43,37 +43,38 @@ pub(super) fn list(
         if flags.is_empty() {
             return format!("no flags in {}", remote.environment());
         }
-        let rows: Vec<Vec<String>> = flags.iter().map(|flag| line(flag, output)).collect();
-        table(&["flag", "state", "version", "stage", "placement", "rollouts", "changed", "by"], &rows)
+        let rows: Vec<Vec<Cell>> = flags.iter().map(line).collect();
+        table(&["flag", "state", "version", "stage", "placement", "rollouts", "changed", "by"], rows, output)
     });
     Ok(())
 }
 
-fn line(flag: &Value, output: Output) -> Vec<String> {
+fn line(flag: &Value) -> Vec<Cell> {
     let field = |pointer: &str| word(flag.pointer(pointer).unwrap_or(&Value::Null));
+    let (tone, state) = standing(flag);
     vec![
-        field("/flag/key"),
-        standing(flag, output),
-        field("/version"),
-        field("/stage"),
-        field("/flag/placement"),
-        rollouts(flag.get("flag").unwrap_or(&Value::Null)).join(", "),
-        minute(&field("/updated_at")),
-        field("/updated_by"),
+        field("/flag/key").into(),
+        Cell::toned(tone, state),
+        field("/version").into(),
+        field("/stage").into(),
+        field("/flag/placement").into(),
+        rollouts(flag.get("flag").unwrap_or(&Value::Null)).join(", ").into(),
+        minute(&field("/updated_at")).into(),
+        who(&field("/updated_by")).into(),
     ]
 }
 
 /// The state, with what stands beside it.
-pub(super) fn standing(flag: &Value, output: Output) -> String {
+fn standing(flag: &Value) -> (Tone, String) {
     let state = word(flag.get("state").unwrap_or(&Value::Null));
     let expired = flag.get("expired").and_then(Value::as_bool).unwrap_or_default();
     if flag.get("unreadable").is_some_and(|why| !why.is_null()) {
-        return output.tone(Tone::Bad, &format!("{state}, unreadable"));
+        return (Tone::Bad, format!("{state}, unreadable"));
     }
     match (state.as_str(), expired) {
-        ("live", true) => output.tone(Tone::Doubtful, "live, at its end"),
-        ("live", false) => output.tone(Tone::Good, "live"),
-        _ => output.tone(Tone::Doubtful, &state),
+        ("live", true) => (Tone::Doubtful, "live, at its end".to_owned()),
+        ("live", false) => (Tone::Good, state),
+        _ => (Tone::Doubtful, state),
     }
 }
 
@@ -94,10 +95,11 @@ pub(super) fn rollouts(document: &Value) -> Vec<String> {
 /// A flag in a few lines.
 pub(super) fn summary(flag: &Value, output: Output) -> String {
     let field = |pointer: &str| word(flag.pointer(pointer).unwrap_or(&Value::Null));
+    let (tone, state) = standing(flag);
     let mut lines = vec![format!(
         "{}: {}, version {}, stage {}",
         output.tone(Tone::Strong, &field("/flag/key")),
-        standing(flag, output),
+        output.tone(tone, &state),
         field("/version"),
         field("/stage")
     )];
@@ -106,7 +108,11 @@ pub(super) fn summary(flag: &Value, output: Output) -> String {
         lines.push(format!("  rollouts  {}", rollouts.join(", ")));
     }
     if !flag.pointer("/updated_at").unwrap_or(&Value::Null).is_null() {
-        lines.push(format!("  changed   {} UTC by {}", minute(&field("/updated_at")), field("/updated_by")));
+        lines.push(format!(
+            "  changed   {} UTC by {}",
+            minute(&field("/updated_at")),
+            who(&field("/updated_by"))
+        ));
     }
     if let Some(why) = flag.get("unreadable").filter(|why| !why.is_null()) {
         lines.push(format!("  {}", output.tone(Tone::Bad, &format!("cannot be read: {}", word(why)))));
@@ -153,16 +159,16 @@ pub(super) fn get(
     Ok(())
 }
 
-pub(super) fn versions(remote: &Remote, flag: &FlagName, limit: usize, as_json: bool) -> anyhow::Result<()> {
+pub(super) fn versions(remote: &Remote, flag: &FlagName, limit: usize, as_json: bool, output: Output) -> anyhow::Result<()> {
     let versions = remote.all(&format!("{}/versions", flag.path()), Some(limit))?;
     answer(&json!({"items": versions}), as_json, || {
-        let rows: Vec<Vec<String>> = versions.iter().map(version_line).collect();
-        table(&["version", "at", "action", "state", "changes", "reason", "by"], &rows)
+        let rows: Vec<Vec<Cell>> = versions.iter().map(version_line).collect();
+        table(&["version", "at", "action", "state", "changes", "reason", "by"], rows, output)
     });
     Ok(())
 }
 
-fn version_line(version: &Value) -> Vec<String> {
+fn version_line(version: &Value) -> Vec<Cell> {
     let field = |name: &str| word(version.get(name).unwrap_or(&Value::Null));
     let changes = version.get("diff").and_then(Value::as_array).into_iter().flatten();
     let pointers: Vec<&str> =
@@ -172,15 +178,16 @@ fn version_line(version: &Value) -> Vec<String> {
         [first] => plain(first),
         [first, rest @ ..] => format!("{} and {} more", plain(first), rest.len()),
     };
-    vec![
+    let cells = [
         field("version"),
         minute(&field("at")),
         field("action"),
         field("state"),
         changes,
         field("reason"),
-        field("actor"),
-    ]
+        who(&field("actor")),
+    ];
+    cells.into_iter().map(Cell::from).collect()
 }
 
 pub(super) fn diff(
