@@ -8,10 +8,12 @@ mod differences;
 mod doctor;
 mod eval;
 mod explain;
+mod export;
 mod flag;
 mod flag_file;
 mod folder;
 mod health;
+mod import;
 mod key;
 mod migrate;
 mod output;
@@ -19,6 +21,7 @@ mod remote;
 mod serve;
 mod start;
 mod trace;
+mod tree;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,6 +62,10 @@ enum Command {
     Audience(audience::AudienceCommand),
     /// Say why a running service decides as it does for one context
     Explain(explain::ExplainArguments),
+    /// Write a whole environment as files that fit into version control
+    Export(export::ExportArguments),
+    /// Bring a folder of files into an environment, all or nothing
+    Import(import::ImportArguments),
     /// Manage keys in the database itself: a lost admin key is no disaster
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -113,6 +120,8 @@ fn dispatch(
         Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
+        Command::Export(arguments) => export::run(&arguments, output),
+        Command::Import(arguments) => import::run(&arguments, output),
         Command::Key(command) => key::run(command, output),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &line, surroundings, output),

@@ -226,7 +226,7 @@ mod tests {
             let cells = |key: &str, n: &str| vec![Cell::from(key.to_owned()), Cell::toned(Tone::Good, n)];
             vec![cells("a", "1"), cells("long\u{1b}[2J", "22")]
         };
-        let expected = "KEY        N\na          1\nlong [2J   22";
+        let expected = "KEY       N\na         1\nlong [2J  22";
         assert_eq!(table(&["key", "n"], rows(), Output::plain()), expected);
         let coloured = table(&["key", "n"], rows(), Output { colours: true });
         assert!(coloured.contains("\u{1b}[38;5;2m") && !coloured.contains("\u{1b}[2J"), "{coloured:?}");

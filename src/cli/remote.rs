@@ -115,13 +115,23 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The refusal with other words for the places of its faults, where `place` knows any.
+    pub(super) fn with_places(mut self, place: impl Fn(&str) -> Option<String>) -> Self {
+        for fault in &mut self.faults {
+            if let Some(words) = place(&fault.pointer) {
+                fault.pointer = words;
+            }
+        }
+        self
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.faults.as_slice() {
             // The detail says the one fault already, without its code.
-            [only] if self.detail.ends_with(&only.detail) => {
-                write!(f, "{}: the flag has a fault", self.code)?
-            }
+            [only] if self.detail.ends_with(&only.detail) => write!(f, "{}: there is a fault", self.code)?,
             _ => write!(f, "{}: {}", self.code, self.detail)?,
         }
         match self.status {

@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod explain;
 mod flags;
+mod folders;
 mod health;
 mod keys;
 mod migrate;
@@ -144,6 +145,8 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
             50,
         ),
         (&["audience", "contains"], "Say whether an id is a member; exit code 1 where it is not", 30),
+        (&["export"], "Write a whole environment as files that fit into version control", 50),
+        (&["import"], "Bring a folder of files into an environment, all or nothing", 50),
         (&["key"], "Manage keys in the database itself: a lost admin key is no disaster", 20),
         (&["key", "create"], "Make a key and show it: the only time that it can be seen", 60),
         (&["key", "list"], "List all keys, revoked ones too; their texts are known to nobody", 45),

@@ -159,7 +159,13 @@ pub(super) fn get(
     Ok(())
 }
 
-pub(super) fn versions(remote: &Remote, flag: &FlagName, limit: usize, as_json: bool, output: Output) -> anyhow::Result<()> {
+pub(super) fn versions(
+    remote: &Remote,
+    flag: &FlagName,
+    limit: usize,
+    as_json: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let versions = remote.all(&format!("{}/versions", flag.path()), Some(limit))?;
     answer(&json!({"items": versions}), as_json, || {
         let rows: Vec<Vec<Cell>> = versions.iter().map(version_line).collect();
