@@ -133,7 +133,7 @@ async def measure(host, port, pid, args):
             last[name].append(line(f"{name} {turn + 1}", await pages.hear(number), answered))
     for name, times in last.items():
         print(f"{name}: the last page heard {statistics.median(times):.0f} ms after the answer (median of {args.rounds} rounds)")
-    for turn in range(3):
+    for _ in range(args.storms):
         pages.abort()
         began = time.perf_counter()
         await pages.open(args.streams)
@@ -152,6 +152,7 @@ def main():
     parser.add_argument("--binary", default="target/release/huidu")
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--storms", type=int, default=3, help="how often all streams are aborted and opened again")
     args = parser.parse_args()
     binary = os.path.abspath(args.binary)
     with tempfile.TemporaryDirectory() as folder:

@@ -51,7 +51,7 @@ impl Manage {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let flag = published.snapshot.find(key.as_str()).ok_or(ManageError::NotFound("flag"))?;
         let row = self.version(environment, key, version.unwrap_or(flag.version)).await?;
-        let change = self.store.change_of_version(environment.number, key.as_str(), row.at).await?;
+        let change = self.store.change_of_version(environment.number, flag.number, row.version).await?;
         let number = change.map_or(0, |change| change.number);
         let mut rows = self.store.nodes_reached(environment.number, number).await?;
         rows.retain(|row| row.node != node);
@@ -62,7 +62,7 @@ impl Manage {
         Ok(Propagation {
             version: row.version,
             number: change.map(|change| change.number),
-            changed_at: row.at,
+            changed_at: change.map_or(row.at, |change| change.at),
             pages_told: counted.sum(),
             waiting: rows.iter().filter(|row| row.number.is_none()).map(|row| row.node.clone()).collect(),
             nodes: rows.into_iter().filter_map(|row| confirmed(row, change)).collect(),

@@ -285,19 +285,19 @@ impl WriteTx {
         }
     }
 
-    /// Keeps a version of a flag.
+    /// Keeps a version of a flag, of the number that this transaction takes next.
     ///
     /// # Errors
     /// [`StoreError::Exists`] if that version is kept already.
     pub async fn append_version(&mut self, row: &VersionRow) -> Result<(), StoreError> {
-        let environment = self.locked()?;
+        let (environment, number) = (self.locked()?, self.snapshot() + 1);
         run!(&mut self.lent, "append a version", sqlx::query(
             "INSERT INTO flag_versions (environment, flag, version, document, sha256, state, at, actor, reason,
-                                        action, diff)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+                                        action, diff, number)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
             .bind(environment).bind(row.flag).bind(row.version).bind(row.document.as_str())
             .bind(row.sha256.as_str()).bind(row.state.as_str()).bind(row.at).bind(row.actor.as_str())
-            .bind(row.reason.as_deref()).bind(row.action.as_str()).bind(row.diff.as_deref()))
+            .bind(row.reason.as_deref()).bind(row.action.as_str()).bind(row.diff.as_deref()).bind(number))
         .map(drop)
     }
 

@@ -138,28 +138,22 @@ impl Store {
         lent.commit().await
     }
 
-    /// The change that made a version of a flag; `None` if it is not known any more.
+    /// The change that made a version of the flag numbered `flag`; `None` if it is not known.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
     pub async fn change_of_version(
         &self,
         environment: i64,
-        flag: &str,
-        version_at: i64,
+        flag: i64,
+        version: i64,
     ) -> Result<Option<ChangeAt>, StoreError> {
         let mut lent = self.reader("change of a version").await?;
-        // Version and change are written in one transaction, with one time.
-        let sql = lent.pick(
-            "SELECT number, at FROM changes WHERE environment = $1 AND at = $3
-               AND EXISTS (SELECT 1 FROM json_each(subjects, '$.flags') WHERE value = $2)
-             ORDER BY number DESC LIMIT 1",
-            "SELECT number, at FROM changes WHERE environment = $1 AND at = $3
-               AND EXISTS (SELECT 1 FROM json_array_elements_text(subjects::json -> 'flags') AS flag WHERE flag = $2)
-             ORDER BY number DESC LIMIT 1",
-        );
-        both!(&mut lent, "change of a version", c => sqlx::query_as::<_, ChangeAt>(sql)
-            .bind(environment).bind(flag).bind(version_at).fetch_optional(c))
+        both!(&mut lent, "change of a version", c => sqlx::query_as::<_, ChangeAt>(
+            "SELECT c.number, c.at FROM flag_versions AS v
+             JOIN changes AS c ON c.environment = v.environment AND c.number = v.number
+             WHERE v.environment = $1 AND v.flag = $2 AND v.version = $3")
+            .bind(environment).bind(flag).bind(version).fetch_optional(c))
     }
 
     /// When a unit was last exposed to a flag, by event time; `None`: never.
