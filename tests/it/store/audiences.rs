@@ -4,7 +4,7 @@ use huidu::engine::key::AudienceKey;
 use huidu::store::{AudienceChange, AudiencePut, NewBlock, NewPart, Place, StoreError};
 
 use super::{audience_key, environment};
-use crate::postgres::{Database, on_both_engines};
+use crate::postgres::{Database, Engine, on_both_engines};
 
 fn to(key: &AudienceKey, generation: i64, expected: Option<i64>) -> AudienceChange<'_> {
     AudienceChange {
@@ -127,6 +127,41 @@ on_both_engines! {
         }
         let rows = db.number("SELECT count(*) FROM audience_deltas").await;
         assert!(rows <= 60 * 4, "old rows are forgotten: {rows}");
+    }
+
+    async fn ids_of_the_first_release_come_along(db) {
+        let (environment, key) = (environment(&db, "production").await, audience_key("testers"));
+        let generation = db.begin_generation(environment, &key, 10).await.unwrap();
+        let size = AudienceChange { size: 600, ..to(&key, generation, Some(0)) };
+        switch(&db, environment, size).await.unwrap();
+        // As a row an id, in the way that they were kept; then that part of the migration which moves them.
+        let (text, migration) = match db.engine {
+            Engine::Sqlite => ("TEXT", include_str!("../../../migrations/sqlite/0006_audience_blocks.sql")),
+            Engine::Postgres => (
+                "TEXT COLLATE \"C\"",
+                include_str!("../../../migrations/postgres/0006_audience_blocks.sql"),
+            ),
+        };
+        db.execute(&format!(
+            "CREATE TABLE audience_ids (environment BIGINT, audience {text}, generation BIGINT, id {text})"
+        ))
+        .await;
+        let ids: Vec<String> = (0..599).map(|n| format!("u-{}", n * 37 % 1_000)).chain(["灰".to_owned()]).collect();
+        for chunk in ids.chunks(100) {
+            let row = |id: &String| format!("({environment}, 'testers', {generation}, '{id}')");
+            let rows: Vec<String> = chunk.iter().map(row).collect();
+            db.execute(&format!("INSERT INTO audience_ids VALUES {}", rows.join(", "))).await;
+        }
+        let moving = migration.split(';').find(|statement| statement.contains("INSERT INTO audience_blocks"));
+        db.execute(moving.unwrap()).await;
+        let place = at(environment, &key, generation);
+        let sorted: std::collections::BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+        let page = db.audience_ids_page(place, None, 1_000).await.unwrap();
+        assert_eq!(page, sorted.iter().copied().collect::<Vec<_>>());
+        assert_eq!(db.blocks_size(place).await, Ok(Some(600)));
+        let asked = ["u-0", "u-999", "u-1000", "灰", "u"];
+        let expected = asked.map(|id| sorted.contains(id)).to_vec();
+        assert_eq!(db.members(place, &asked, None).await, Ok(Some(expected)));
     }
 
     async fn what_is_being_swept_is_read_by_nobody_and_what_is_used_is_not_swept(db) {
