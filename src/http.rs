@@ -40,6 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/readyz").route(get(ops::readyz)).allow(&["GET"]))
         .service(resource("/metrics").route(get(ops::metrics)).allow(&["GET"]))
         .service(resource("/openapi.json").route(get(openapi::document)).allow(&["GET"]))
+        .service(resource("/docs").route(get(openapi::page::docs)).allow(&["GET"]))
         .service(resource("/").route(get(ops::index)).allow(&["GET"]))
         .configure(manage::routes)
         .default_service(guarded(nothing));

@@ -12,8 +12,12 @@ mod events;
 mod explain;
 mod flag;
 mod flags;
+mod html;
 mod operate;
+mod operation;
+pub mod page;
 mod problem;
+mod shape;
 mod streams;
 mod units;
 
@@ -22,6 +26,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Bytes;
+use serde_json::Value;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
@@ -29,17 +34,19 @@ use utoipa::openapi::{
 };
 
 use super::access::Open;
-use super::problem::{Code, Problem};
+use super::problem::Code;
 use call::Call;
 
 /// What holds for every call.
-const ABOUT: &str = "Feature flags for payment entries: decide, measure, ramp. \
-A key travels as `Authorization: Bearer ...` or `X-API-Key: ...`; each call names the roles that may make it. \
-Every refusal is a problem document (RFC 9457) with a stable `code`; docs/errors.md says what to do about each. \
-Besides what a call lists, any may answer 404 or 405 (no such path or method), 415 to a body with \
-`Content-Encoding`, and 500 `internal` for a fault of the service itself. \
-Every answer carries `x-request-id`. Fields may be added to answers: ignore those that you do not know. \
-Unknown fields and query parameters of requests are refused.";
+const ABOUT: &str = "Feature flags for payment entries: decide, measure, ramp.
+
+**Keys** travel as `Authorization: Bearer ...` or `X-API-Key: ...`; each call names the roles that may make it.
+
+**Refusals** are problem documents (RFC 9457) with a stable `code`; docs/errors.md says what to do about each. Besides \
+what a call lists, any may answer 404 and 405 (no such path or method), 415 to a body with `Content-Encoding`, and 500 \
+`internal` for a fault of the service itself. Every answer carries `x-request-id`, which names it in the log.
+
+**Fields** may be added to answers: ignore those that you do not know. In requests of known fields others are refused.";
 
 /// All calls by topic, in the order of reading.
 fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
@@ -105,13 +112,21 @@ pub fn api() -> OpenApi {
         .build()
 }
 
+/// Topics with what is said of them, and the names of their calls, in the order of reading.
+fn contents() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let names = |calls: Vec<Call>| calls.iter().map(Call::id).collect();
+    topics().into_iter().map(|(topic, about, calls)| (topic, about, names(calls))).collect()
+}
+
+/// The document as JSON.
+fn value() -> Value {
+    serde_json::to_value(api()).unwrap_or_default()
+}
+
 /// The document's bytes: the same for everybody until the next release.
-static DOCUMENT: LazyLock<Option<Bytes>> =
-    LazyLock::new(|| Some(Bytes::from(serde_json::to_vec(&api()).ok()?)));
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(value().to_string()));
 
 /// `GET /openapi.json`
-pub async fn document(_: Open) -> Result<HttpResponse, Problem> {
-    let bytes =
-        DOCUMENT.as_ref().ok_or_else(|| Problem::new(Code::Internal, "the document cannot be written"))?;
-    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(bytes.clone()))
+pub async fn document(_: Open) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(DOCUMENT.clone())
 }

@@ -30,6 +30,7 @@ pub async fn index(_: Open) -> HttpResponse {
         "health": "/healthz",
         "ready": "/readyz",
         "metrics": "/metrics",
+        "docs": "/docs",
         "openapi": "/openapi.json",
         "decide": ["/v1/decisions", "/ofrep/v1/evaluate/flags"],
     }))

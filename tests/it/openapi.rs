@@ -243,3 +243,27 @@ fn the_shape_of_a_flag_takes_the_examples() {
         assert!(!api.faults(&shape, &wrong, false).is_empty(), "unknown fields are refused");
     }
 }
+
+#[test]
+fn the_page_carries_a_policy_under_which_nothing_but_its_own_style_runs() {
+    let huidu = Huidu::start();
+    let answer = huidu.get("/docs", "").expect(200);
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    for forbidden in ["unsafe", "http", "*", "data:", "self"] {
+        assert!(!policy.contains(forbidden), "{forbidden}: {policy}");
+    }
+    // The style that is allowed is the one on the page.
+    let style = answer.text.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(style);
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    assert!(policy.contains(&format!("'sha256-{hash}'")), "{policy}");
+    for (_, path, rights) in RIGHTS.iter().filter(|(method, ..)| *method == "POST") {
+        assert!(
+            answer.text.contains(&format!("<code>{path}</code>")),
+            "{path} ({rights}) is not on the page"
+        );
+    }
+}

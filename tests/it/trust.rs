@@ -18,6 +18,7 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("GET", "/readyz", "ncsaeA"),
     ("GET", "/", "ncsaeA"),
     ("GET", "/openapi.json", "ncsaeA"),
+    ("GET", "/docs", "ncsaeA"),
     ("POST", "/ofrep/v1/evaluate/flags", "csA"),
     ("POST", "/ofrep/v1/evaluate/flags/{key}", "csA"),
     ("POST", "/v1/decisions", "csA"),

@@ -91,6 +91,11 @@ impl Call {
         }
     }
 
+    /// Its name.
+    pub(super) fn id(&self) -> &'static str {
+        self.id
+    }
+
     /// A `GET`; `id` is the call's name in generated clients.
     pub(super) fn get(path: &str, id: &'static str, summary: &'static str) -> Self {
         Self::new(HttpMethod::Get, path, id, summary)
@@ -345,7 +350,7 @@ impl Call {
         };
         let roles: Vec<&str> = self.roles.iter().flatten().map(|role| role.as_str()).collect();
         operation = operation
-            .description(Some(format!("{} {who}", self.description).trim().to_owned()))
+            .description(Some(format!("{}\n\n{who}", self.description).trim().to_owned()))
             .extensions(Some(ExtensionsBuilder::new().add("x-roles", json!(roles)).build()));
         for (status, answer) in self.answers {
             operation = operation.response(status.to_string(), answer.build());

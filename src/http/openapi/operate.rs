@@ -46,6 +46,8 @@ pub(super) struct Index {
     pub(super) ready: String,
     /// Path of the metrics.
     pub(super) metrics: String,
+    /// Path of the page to read.
+    pub(super) docs: String,
     /// Path of this document.
     pub(super) openapi: String,
     /// Paths that decide.
@@ -73,9 +75,14 @@ pub(super) fn calls() -> Vec<Call> {
             "OpenAPI 3.1.",
             json!({"openapi": "3.1.0", "info": {"title": "huidu", "version": env!("CARGO_PKG_VERSION")}, "paths": {}, "components": {}, "tags": []}),
         ),
+        Call::get("/docs", "docs", "This document as a page").answers_text(
+            "text/html",
+            "A page without scripts that loads nothing.",
+            "<!doctype html>...",
+        ),
         Call::get("/", "index", "Where to go").answers::<Index>(200, "Paths.", json!({
             "service": "huidu", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz", "ready": "/readyz",
-            "metrics": "/metrics", "openapi": "/openapi.json", "decide": ["/v1/decisions", "/ofrep/v1/evaluate/flags"],
+            "metrics": "/metrics", "docs": "/docs", "openapi": "/openapi.json", "decide": ["/v1/decisions", "/ofrep/v1/evaluate/flags"],
         })),
     ]
 }

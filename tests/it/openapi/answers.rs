@@ -211,7 +211,7 @@ fn every_documented_success_is_seen_and_is_as_documented() {
     units(&checked);
     environments(&checked);
     administer(&checked);
-    for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"] {
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         checked.get(path, &[]);
     }
     let seen = checked.seen.borrow();

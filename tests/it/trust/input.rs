@@ -180,6 +180,7 @@ fn an_undeclared_method_is_told_the_declared_ones() {
         ("POST", "/v1/stream", "GET"),
         ("DELETE", "/ofrep/v1/sse", "GET"),
         ("POST", "/openapi.json", "GET"),
+        ("POST", "/docs", "GET"),
         ("GET", "/ofrep/v1/evaluate/flags", "POST"),
         ("PUT", "/v1/keys", "GET, POST"),
         ("DELETE", "/v1/environments", "GET, POST"),
