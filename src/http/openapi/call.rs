@@ -165,6 +165,13 @@ impl Call {
         self.parameter(ParameterIn::Query, name, description, schema, None).refuses(&[Code::QueryInvalid])
     }
 
+    /// A parameter of the query that must be there.
+    pub(super) fn needs(mut self, name: &str, description: &str, schema: Object, example: Value) -> Self {
+        let needed = parameter(ParameterIn::Query, name, description, schema).required(Required::True);
+        self.params.push(needed.example(Some(example)).build());
+        self.refuses(&[Code::QueryInvalid])
+    }
+
     /// A list in pages.
     pub(super) fn paged(self, cursor: Object) -> Self {
         self.query("limit", "Items of a page; 50 where it is left out.", whole(1, 200)).query(

@@ -73,6 +73,7 @@ fn request(html: &mut Html, method: &str, path: &str, call: &Value) {
         let shown = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
         match text(parameter, "in") {
             "path" => path = path.replace(&format!("{{{name}}}"), &shown),
+            "query" if at(parameter, "required") == true => path.push_str(&format!("?{name}={shown}")),
             "header" if name == "If-Match" => headers.push(format!("{name}: {shown}")),
             _ => {}
         }

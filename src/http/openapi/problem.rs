@@ -38,6 +38,9 @@ pub(super) struct Problem {
     /// The column there, from 1.
     #[schema(nullable = false)]
     pub(super) column: Option<u64>,
+    /// The id that cannot be taken, by its place (`audience_invalid`).
+    #[schema(nullable = false)]
+    pub(super) index: Option<u64>,
     /// The field that cannot be read, as JSON pointer.
     #[schema(nullable = false)]
     pub(super) pointer: Option<String>,

@@ -150,6 +150,17 @@ fn change_audiences(checked: &Checked) {
     }
     checked.get(AUDIENCES, &["?limit=1"]);
     checked.get(AUDIENCE, &["probes"]);
+    let at = |tail: &str| format!("{AUDIENCE}/{tail}");
+    let ids = json!({"ids": ["c"], "reason": "asked for"});
+    assert_eq!(checked.post(&at("add"), &["probes"], ADMIN, &ids, 200).json()["added"], 1);
+    assert_eq!(checked.post(&at("remove"), &["probes"], ADMIN, &ids, 200).json()["removed"], 1);
+    checked.get(&at("ids"), &["probes", "?limit=1"]);
+    checked.get(&at("ids"), &["probes"]);
+    checked.get(&at("contains"), &["probes", "?id=a"]);
+    let back = json!({"version": 3}).to_string();
+    let headers = [JSON, ("if-match", "\"5\"")];
+    checked.call(("POST", &at("rollback")), &["probes"], ADMIN, &headers, back.as_bytes(), 200);
+    checked.call(("DELETE", AUDIENCE), &["probes"], ADMIN, &[], b"", 204);
 }
 
 fn administer(checked: &Checked) {
