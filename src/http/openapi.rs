@@ -19,6 +19,7 @@ pub mod page;
 mod problem;
 mod shape;
 mod streams;
+mod transfer;
 mod units;
 
 use std::sync::LazyLock;
@@ -59,7 +60,7 @@ fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
         (
             "Environments",
             "Apart from each other: each with flags, audiences and keys of its own.",
-            environments::calls(),
+            [environments::calls(), transfer::calls()].into_iter().flatten().collect(),
         ),
         ("Administer", "Keys and the audit.", administer::calls()),
         ("Units", "What is stored of one shopper, told or erased.", units::calls()),

@@ -15,6 +15,7 @@ use crate::engine::compile::CompiledFlag;
 use crate::engine::context::parse_ofrep;
 use crate::engine::evaluate::evaluate;
 use crate::engine::explain::{Recorder, decision_json};
+use crate::engine::flag::State;
 use crate::engine::key::FlagKey;
 use crate::engine::snapshot::Snapshot;
 use crate::http::access::Access;
@@ -57,8 +58,15 @@ pub(super) async fn list(access: Access<Read>, req: HttpRequest) -> Result<HttpR
     let query = Query::read(&req, &["limit", "cursor", "state"])?;
     let (limit, after) = (query.limit()?, query.text("cursor").unwrap_or_default());
     let published = access.environment.published().ok_or_else(crate::http::not_ready)?;
+    let state = match query.text("state") {
+        Some(text) => Some(
+            State::parse(text)
+                .ok_or_else(|| Problem::new(Code::QueryInvalid, "`state` is live, killed or archived"))?,
+        ),
+        None => None,
+    };
     let wanted = |flag: &&std::sync::Arc<CompiledFlag>| {
-        flag.key.as_str() > after && query.text("state").is_none_or(|state| flag.state.as_str() == state)
+        flag.key.as_str() > after && state.is_none_or(|state| flag.state == state)
     };
     let mut items: Vec<_> = published.snapshot.sorted().filter(wanted).take(limit + 1).cloned().collect();
     let more = items.len() > limit;

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::call::{Call, text, time, whole};
+use super::call::{Call, number, text, time};
 use crate::access::role::{Administer, Read};
 use crate::http::problem::Code;
 
@@ -134,7 +134,7 @@ fn audit(call: Call) -> Call {
         .query("actor", "Only what this one did.", text().build())
         .query("from", "From this time on.", time())
         .query("to", "Before this time.", time())
-        .paged(whole(0, i64::MAX))
+        .paged(number())
         .stored()
         .answers_page::<AuditEntry>("Lines of the audit, newest first.", json!({
             "action": "rollback", "actor": "key:01a20e91-... (Wang Fang)", "at": "2026-11-24T17:18:52.129Z",

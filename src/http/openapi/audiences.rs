@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::Object;
 
-use super::call::{Call, key, text, whole, words};
+use super::call::{Call, text, whole, words};
 use crate::access::role::{Edit, Read};
 use crate::http::problem::Code;
 
@@ -57,13 +57,18 @@ pub(super) enum Held {
     Unreadable,
 }
 
+/// An id.
+#[derive(ToSchema)]
+#[schema(min_length = 1, max_length = 256, example = "u-7")]
+pub(super) struct Id(String);
+
 /// Ids to add or to remove.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdsRequest {
-    /// Each of 1 to 256 bytes.
+    /// Each of 1 to 256 bytes; outer blanks are cut.
     #[schema(max_items = 10000, example = json!(["u-7"]))]
-    pub(super) ids: Vec<String>,
+    pub(super) ids: Vec<Id>,
     /// Why, for the audit.
     #[schema(max_length = 500)]
     pub(super) reason: Option<String>,
@@ -152,7 +157,7 @@ fn reading() -> Vec<Call> {
     vec![
         Call::get(AUDIENCES, "listAudiences", "List audiences")
             .access::<Read>()
-            .paged(key())
+            .paged(text().build())
             .stored()
             .answers_page::<Audience>("Audiences by key.", example()),
         Call::get(AUDIENCE, "getAudience", "Read an audience")
@@ -248,10 +253,10 @@ fn roll_back() -> Call {
 
 fn delete() -> Call {
     Call::delete(AUDIENCE, "deleteAudience", "Delete an audience")
-        .says("`If-Match` is heeded, but not needed. Archived flags count as users too.")
+        .says("`If-Match` is heeded, but not needed; `*` counts as a missing one. Archived flags count as users too.")
         .access::<Edit>()
-        .refuses(&[Code::QueryInvalid, Code::AudienceInUse])
-        .if_match()
+        .refuses(&[Code::QueryInvalid, Code::AudienceInUse, Code::PreconditionRequired])
+        .if_match_or_none()
         .reason()
         .stored()
         .answers_nothing(204, "It is gone.")

@@ -42,6 +42,12 @@ pub(super) fn whole(from: i64, to: i64) -> Object {
     range.minimum(Some(from as f64)).maximum(Some(to as f64)).build()
 }
 
+/// A whole number parameter's schema.
+pub(super) fn number() -> Object {
+    let format = utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Int64);
+    ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).build()
+}
+
 /// A key's schema.
 pub(super) fn key() -> Object {
     text().pattern(Some("^[A-Za-z0-9._-]{1,100}$")).build()
@@ -50,6 +56,11 @@ pub(super) fn key() -> Object {
 /// A schema of some words.
 pub(super) fn words(words: &[&str]) -> Object {
     text().enum_values(Some(words.iter().copied())).build()
+}
+
+/// The schema of `true` or `false`.
+pub(super) fn boolean() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).build()
 }
 
 /// A time's schema.
@@ -181,27 +192,32 @@ impl Call {
         )
     }
 
-    /// `If-Match` with the version that was read.
-    pub(super) fn if_match(self) -> Self {
-        self.parameter(
-            ParameterIn::Header,
-            "If-Match",
-            "The version that was read, in quotes: its `ETag`. Needed: 428 without, 412 when someone else was first.",
-            text().build(),
-            Some(json!("\"1\"")),
-        )
-        .refuses(&[Code::HeaderInvalid, Code::PreconditionRequired, Code::VersionConflict])
+    /// `If-Match` with the version that was read, which is needed.
+    pub(super) fn if_match(mut self) -> Self {
+        let about =
+            "The version that was read, in quotes: its `ETag`. 428 without, 412 when someone else was first.";
+        let needed =
+            parameter(ParameterIn::Header, "If-Match", about, version_tag()).required(Required::True);
+        self.params.push(needed.example(Some(json!("\"1\""))).build());
+        self.refuses(&[Code::HeaderInvalid, Code::PreconditionRequired, Code::VersionConflict])
     }
 
-    /// `If-Match`, or `If-None-Match: *` to create.
+    /// `If-Match` that is heeded, but not needed.
+    pub(super) fn if_match_or_none(self) -> Self {
+        let about = "The version that was read, in quotes: its `ETag`. 412 when someone else was first.";
+        self.parameter(ParameterIn::Header, "If-Match", about, version_tag(), Some(json!("\"1\"")))
+            .refuses(&[Code::HeaderInvalid, Code::VersionConflict])
+    }
+
+    /// `If-None-Match: *`, which creates; instead of `If-Match`.
+    pub(super) fn if_none_match(self) -> Self {
+        let about = "`*` creates, and refuses what is there already; instead of `If-Match`.";
+        self.parameter(ParameterIn::Header, "If-None-Match", about, words(&["*"]), None)
+    }
+
+    /// `If-Match`, or `If-None-Match: *` to create: one of them is needed.
     pub(super) fn precondition(self) -> Self {
-        self.if_match().parameter(
-            ParameterIn::Header,
-            "If-None-Match",
-            "`*` creates, and refuses what is there already; instead of `If-Match`.",
-            words(&["*"]),
-            None,
-        )
+        self.if_match_or_none().if_none_match().refuses(&[Code::PreconditionRequired])
     }
 
     /// The reason of a change, in a header.
@@ -224,6 +240,14 @@ impl Call {
     /// A JSON body of the shape `T`.
     pub(super) fn json<T: ToSchema>(self, example: Value) -> Self {
         self.json_as::<T>(&["application/json"], example)
+    }
+
+    /// The body may be left out: it counts as `{}`.
+    pub(super) fn or_nothing(mut self) -> Self {
+        if let Some(body) = &mut self.body {
+            body.required = Some(Required::False);
+        }
+        self
     }
 
     /// A JSON body of the shape `T`, of one of some media types.
@@ -367,6 +391,11 @@ impl Call {
         }
         (self.path, self.method, operation.build())
     }
+}
+
+/// A version as an entity tag, or several.
+fn version_tag() -> Object {
+    text().pattern(Some(r#"^"[0-9]+"$"#)).build()
 }
 
 fn parameter(place: ParameterIn, name: &str, description: &str, schema: Object) -> ParameterBuilder {

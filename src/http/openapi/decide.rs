@@ -17,9 +17,10 @@ pub(super) struct User {
     /// The unit of most flags. Without it flags that need it cannot decide.
     #[schema(min_length = 1, max_length = 256, example = "u-9")]
     pub(super) id: Option<String>,
-    /// What the shop's backend signed for this id, where the environment demands it of `client` keys.
-    #[schema(rename = "unitSignature")]
-    pub(super) unit_signature: Option<String>,
+    /// The text that the shop's backend signed for this id, where the environment demands it of `client` keys;
+    /// anything else counts as none.
+    #[schema(rename = "unitSignature", required = false)]
+    pub(super) unit_signature: Value,
     /// Attributes that conditions ask.
     #[serde(flatten)]
     pub(super) attributes: BTreeMap<String, Value>,
@@ -169,9 +170,10 @@ pub(super) struct OfrepContext {
     /// The unit, as `user.id`; empty counts as missing.
     #[schema(rename = "targetingKey", max_length = 256, example = "u-9")]
     pub(super) targeting_key: Option<String>,
-    /// What the shop's backend signed for this key, where the environment demands it of `client` keys.
-    #[schema(rename = "unitSignature")]
-    pub(super) unit_signature: Option<String>,
+    /// The text that the shop's backend signed for this key, where the environment demands it of `client` keys;
+    /// anything else counts as none.
+    #[schema(rename = "unitSignature", required = false)]
+    pub(super) unit_signature: Value,
     /// The order.
     pub(super) order: Option<OfrepOrder>,
     /// Its goods.

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::call::{Call, key};
+use super::call::{Call, text};
 use super::flags::{ReasonRequest, Warning};
 use crate::access::role::Administer;
 use crate::http::problem::Code;
@@ -95,7 +95,7 @@ pub(super) fn calls() -> Vec<Call> {
         Call::get(ENVIRONMENTS, "listEnvironments", "List environments")
             .says("An admin key of one environment sees that one.")
             .global::<Administer>()
-            .paged(key())
+            .paged(text().build())
             .stored()
             .answers_page::<Environment>("Environments by key.", example()),
         Call::post(ENVIRONMENTS, "createEnvironment", "Make an environment")
@@ -120,6 +120,7 @@ pub(super) fn calls() -> Vec<Call> {
                 &["application/merge-patch+json", "application/json"],
                 json!({"name": "Production"}),
             )
+            .or_nothing()
             .strict()
             .refuses(&[Code::EnvironmentInvalid])
             .stored()
@@ -129,6 +130,7 @@ pub(super) fn calls() -> Vec<Call> {
             .access::<Administer>()
             .reason()
             .json::<ReasonRequest>(json!({"reason": "first secret"}))
+            .or_nothing()
             .strict()
             .refuses(&[Code::UnitSecretLimit])
             .stored()

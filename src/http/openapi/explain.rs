@@ -16,7 +16,6 @@ pub(super) struct ExplainRequest {
     #[schema(nullable = false)]
     pub(super) context: Option<OfrepContext>,
     /// A draft to explain instead of the stored document.
-    #[schema(nullable = false)]
     pub(super) document: Option<Document>,
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::call::{Call, key, whole, words};
+use super::call::{Call, number, text, words};
 use super::explain::{ExplainRequest, Explanation};
 use super::flag::{Document, FlagState, example};
 use crate::access::role::{Edit, Observe, Read};
@@ -180,7 +180,7 @@ fn reading() -> Vec<Call> {
         Call::get(FLAGS, "listFlags", "List flags")
             .access::<Read>()
             .query("state", "Only flags in this state.", words(&["live", "killed", "archived"]))
-            .paged(key())
+            .paged(text().build())
             .answers_page::<Flag>("Flags by key.", flag_example()),
         Call::get(&at(""), "getFlag", "Read a flag")
             .access::<Read>()
@@ -188,7 +188,7 @@ fn reading() -> Vec<Call> {
             .tagged("Its version, in quotes."),
         Call::get(&at("/versions"), "listVersions", "List a flag's versions")
             .access::<Read>()
-            .paged(whole(0, i64::MAX))
+            .paged(number())
             .stored()
             .answers_page::<Version>("Versions, newest first.", version_example()),
         Call::get(&at("/versions/{version}"), "getVersion", "Read one version with its document")
@@ -264,6 +264,7 @@ fn moving() -> Vec<Call> {
         change(Call::post(&at(tail), id, summary).access::<Edit>())
             .reason()
             .json::<ReasonRequest>(json!({"reason": "payments fail"}))
+            .or_nothing()
             .strict()
             .tagged("Its new version, in quotes.")
     };

@@ -206,6 +206,22 @@ fn environments(checked: &Checked) {
     checked.call(("DELETE", &format!("{ENVIRONMENT}/unit-secrets/{{id}}")), &[id], ADMIN, &[], b"", 204);
 }
 
+fn transfer(checked: &Checked) {
+    let at = |tail: &str| format!("/v1/environments/{{environment}}/{tail}");
+    let new = [JSON, ("if-none-match", "*")];
+    let body = ramp("carried", 1.0, 0.0).to_string();
+    let path = "/v1/environments/staging/flags/carried";
+    checked.huidu.call("PUT", path, ADMIN, &new, body.as_bytes()).expect(201);
+    let promoted =
+        checked.post(&at("promote"), &[], ADMIN, &json!({"flag": "carried", "from": "staging"}), 200).json();
+    assert_eq!(promoted["action"], "create");
+    for query in ["", "?secrets=true"] {
+        let export = checked.get(&at("export"), &[query]).json();
+        checked.post(&at("import"), &["?dry_run=true"], ADMIN, &export, 200);
+        checked.post(&at("import"), &[], ADMIN, &export, 200);
+    }
+}
+
 #[test]
 fn every_documented_success_is_seen_and_is_as_documented() {
     let huidu = unlimited();
@@ -221,6 +237,7 @@ fn every_documented_success_is_seen_and_is_as_documented() {
     }
     units(&checked);
     environments(&checked);
+    transfer(&checked);
     administer(&checked);
     for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         checked.get(path, &[]);

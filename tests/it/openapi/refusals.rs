@@ -85,14 +85,15 @@ impl Target<'_> {
     }
 }
 
-/// Bodies that are wrong for every call that takes JSON, and one that is too large for any.
-fn wrong_bodies() -> Vec<Vec<u8>> {
+/// Bodies that are wrong for every call that takes JSON, and one that is too large.
+fn wrong_bodies(path: &str) -> Vec<Vec<u8>> {
+    let too_large = if path.ends_with("/import") { (32 << 20) + 1 } else { (4 << 20) + 1 };
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(40), "]".repeat(40));
     let mut bodies: Vec<Vec<u8>> = ["{", "[]", "{\"nonsense\":1}", "{\"a\":1,\"a\":1}", &deep]
         .iter()
         .map(|t| t.as_bytes().to_vec())
         .collect();
-    bodies.push(vec![b' '; (4 << 20) + 1]);
+    bodies.push(vec![b' '; too_large]);
     bodies.push(b"\xff".to_vec());
     bodies
 }
@@ -145,7 +146,9 @@ fn probes<'p>(target: &'p Target<'_>, keys: &'p [String], reason: &'p str) -> Ve
     creating.headers.push(("if-none-match", "*"));
     all.push((creating, here.clone()));
     if target.media().is_some_and(|media| media.ends_with("json") && !media.contains("ndjson")) {
-        all.extend(wrong_bodies().into_iter().map(|body| (Probe { body, ..good() }, here.clone())));
+        all.extend(
+            wrong_bodies(target.path).into_iter().map(|body| (Probe { body, ..good() }, here.clone())),
+        );
     }
     all
 }
@@ -175,6 +178,7 @@ fn special() -> Vec<(&'static str, &'static str, &'static str, Value, &'static s
         ("POST", ADD, "", json!({"ids": vec!["x"; 10_001]}), "too_many_ids"),
         ("POST", REMOVE, "", json!({"ids": vec!["x"; 10_001]}), "too_many_ids"),
         ("DELETE", AUDIENCE, "", json!({}), "audience_in_use"),
+        ("POST", "/v1/environments/{environment}/import", "", json!({"huidu_export": 2}), "import_invalid"),
         ("POST", "/v1/environments", "", json!({"key": "a b"}), "environment_invalid"),
         ("POST", "/v1/environments", "", json!({"key": "staging"}), "environment_exists"),
         ("PATCH", "/v1/environments/{environment}", "", json!({"name": ""}), "environment_invalid"),
@@ -263,34 +267,36 @@ fn every_refusal_is_documented_and_every_documented_refusal_comes() {
 
 /// The refusals of [`special`], and those that need something to be there.
 fn only_here(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
-    let version =
-        huidu.get("/v1/environments/production/flags/wechat-scan-pay", ADMIN).expect(200).json()["version"]
-            .to_string();
-    let tag = format!("\"{version}\"");
     for (method, path, query, body, code) in special() {
         let target = Target { method, path, operation: &json!({}) };
         let filled = format!("{}{query}", target.filled("production", ""));
         let media =
             if target.method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let headers = [("content-type", media), ("if-match", &tag)];
+        let headers = [("content-type", media), ("if-match", "\"1\"")];
         let answer = huidu.call(method, &filled, ADMIN, &headers, body.to_string().as_bytes());
         assert_eq!(answer.code(), code, "{method} {path}: {answer:?}");
         see(method, path, &answer);
     }
     raw(huidu, see);
-    let staging = make_key(huidu, "client", &json!("staging"));
-    let demand = json!({"require_signed_units": true}).to_string();
-    let json = [("content-type", "application/json")];
-    huidu.call("PATCH", "/v1/environments/staging", ADMIN, &json, demand.as_bytes()).expect(200);
-    huidu
-        .call(
-            "PUT",
-            "/v1/environments/staging/flags/probe",
-            ADMIN,
-            &[json[0], ("if-none-match", "*")],
-            ramp("probe", 1.0, 0.0).to_string().as_bytes(),
-        )
-        .expect(201);
+    signed(huidu, see);
+    needing(huidu, see);
+    promoted(huidu, see);
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const STAGING: &str = "/v1/environments/staging";
+
+/// Creates something in `staging`.
+fn create(huidu: &Huidu, path: &str, media: (&str, &str), body: &str) {
+    let headers = [media, ("if-none-match", "*")];
+    huidu.call("PUT", &format!("{STAGING}{path}"), ADMIN, &headers, body.as_bytes()).expect(201);
+}
+
+/// What an environment that demands signed units refuses.
+fn signed(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
+    let client = make_key(huidu, "client", &json!("staging"));
+    huidu.call("PATCH", STAGING, ADMIN, &[JSON], b"{\"require_signed_units\":true}").expect(200);
+    create(huidu, "/flags/probe", JSON, &ramp("probe", 1.0, 0.0).to_string());
     let user = json!({"id": "u", "unitSignature": "x"});
     let context = json!({"context": {"targetingKey": "u", "unitSignature": "x"}});
     for (path, key, body) in [
@@ -299,29 +305,42 @@ fn only_here(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
         ("/ofrep/v1/evaluate/flags", "", context.clone()),
         ("/ofrep/v1/evaluate/flags/{key}", "probe", context),
     ] {
-        let answer = huidu.post(&path.replace("{key}", key), &staging, &body);
+        let answer = huidu.post(&path.replace("{key}", key), &client, &body);
         see("POST", path, &answer.refused(400, "unit_signature_invalid"));
     }
-    for _ in 0..2 {
-        huidu.post("/v1/environments/staging/unit-secrets", ADMIN, &json!({})).expect(201);
-    }
-    let third = huidu.post("/v1/environments/staging/unit-secrets", ADMIN, &json!({}));
-    see("POST", "/v1/environments/{environment}/unit-secrets", &third.refused(409, "unit_secret_limit"));
+    let secret = || huidu.post(&format!("{STAGING}/unit-secrets"), ADMIN, &json!({}));
+    secret().expect(201);
+    secret().expect(201);
+    let third = secret().refused(409, "unit_secret_limit");
+    see("POST", "/v1/environments/{environment}/unit-secrets", &third);
+}
+
+/// What a flag that others require, or required, refuses.
+fn needing(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
     let mut needing = ramp("needing", 1.0, 0.0);
     needing["prerequisites"] = json!([{"flag": "needed", "variants": ["on"]}]);
     huidu.create_flag(&ramp("needed", 1.0, 0.0));
     huidu.create_flag(&needing);
     let archive = |flag: &str| huidu.manage("POST", &format!("/flags/{flag}/archive"), Some(1), &json!({}));
-    see(
-        "POST",
-        "/v1/environments/{environment}/flags/{key}/archive",
-        &archive("needed").refused(409, "flag_in_use"),
-    );
+    let refused = archive("needed").refused(409, "flag_in_use");
+    see("POST", "/v1/environments/{environment}/flags/{key}/archive", &refused);
     // What the old version required is archived meanwhile.
     huidu.manage("PUT", "/flags/needing", Some(1), &ramp("needing", 1.0, 0.0)).expect(200);
     archive("needed").expect(200);
     let back = huidu.manage("POST", "/flags/needing/rollback", Some(2), &json!({"version": 1}));
     see("POST", "/v1/environments/{environment}/flags/{key}/rollback", &back.refused(422, "flag_invalid"));
+}
+
+/// Flags in `staging`: one that does not fit elsewhere, and the one that the example promotes.
+fn promoted(huidu: &Huidu, see: &mut impl FnMut(&str, &str, &Answer)) {
+    create(huidu, "/audiences/only-there", ("content-type", "text/plain"), "a\n");
+    let mut document = ramp("narrow", 1.0, 0.0);
+    document["rules"][0]["when"] = json!({"audience": "only-there"});
+    create(huidu, "/flags/narrow", JSON, &document.to_string());
+    create(huidu, "/flags/wechat-scan-pay", JSON, &ramp("wechat-scan-pay", 1.0, 0.0).to_string());
+    let path = "/v1/environments/{environment}/promote";
+    let wish = json!({"flag": "narrow", "from": "staging"});
+    see("POST", path, &huidu.manage("POST", "/promote", None, &wish).refused(422, "flag_invalid"));
 }
 
 /// Refusals of bodies that no JSON value can be.
