@@ -102,3 +102,29 @@ impl Queue {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flush_ends_when_everything_before_it_is_answered() {
+        let (queue, mut jobs, _) = Queue::new(10, 10);
+        let rows = || Rows::Steps(Vec::new());
+        let (stored, flushed) = tokio::join!(queue.append(vec![rows(), rows()], 1), async {
+            let (flushed, ()) = tokio::join!(queue.flush(), async {
+                let (first, last) = (jobs.recv().await.unwrap(), jobs.recv().await.unwrap());
+                assert_eq!((first.events.len(), last.events.len()), (2, 0), "in the order of their coming");
+                first.answer.send(Ok(vec![Fate::Accepted, Fate::Duplicate])).unwrap();
+                last.answer.send(Ok(Vec::new())).unwrap();
+            });
+            flushed
+        });
+        assert_eq!(stored.unwrap(), [Fate::Accepted, Fate::Duplicate]);
+        flushed.unwrap();
+        let (failed, ()) = tokio::join!(queue.flush(), async { drop(jobs.recv().await) });
+        assert!(matches!(failed, Err(QueueError::Stopping)), "what became of them is not known");
+        drop(jobs);
+        assert!(matches!(queue.flush().await, Err(QueueError::Stopping)));
+    }
+}

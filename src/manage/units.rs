@@ -45,6 +45,8 @@ pub struct Erased {
     pub audiences: Vec<AudienceKey>,
     /// Audit rows in which its name was hidden.
     pub audit: u64,
+    /// Versions of flags and audiences in whose reason its name was hidden.
+    pub versions: u64,
     /// Flags whose conditions name it: people wrote it there, people take it out.
     pub named_in_flags: Vec<String>,
 }
@@ -102,11 +104,12 @@ impl Manage {
         };
         erased.audiences = self.take_out_of_audiences(caller, environment, unit.kind(), &unit.unit).await?;
         erased.audit = self.hide_in_audit(environment, unit, &hidden).await?;
+        erased.versions = self.hide_in_reasons(environment, unit, &hidden).await?;
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         erased.named_in_flags = flags_naming(&published, &unit.unit);
         let detail = json!({
             "attribute": unit.attribute, "exposures": erased.exposures, "steps": erased.steps,
-            "audiences": erased.audiences, "audit": erased.audit,
+            "audiences": erased.audiences, "audit": erased.audit, "versions": erased.versions,
         });
         let now_ms = self.clock.now_ms();
         let mut change = self.begin(environment).await?;
@@ -225,6 +228,23 @@ impl Manage {
             change.rewrite_audit(&row).await?;
             change.commit().await?;
             count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Hides a unit's name in the reasons of versions; in how many is answered.
+    async fn hide_in_reasons(
+        &self,
+        environment: &Environment,
+        unit: &UnitName,
+        hidden: &str,
+    ) -> Result<u64, ManageError> {
+        let mut count = 0;
+        for row in self.store.reasons_with_text(environment.number, &unit.unit).await? {
+            let Some(instead) = mentions::hidden_in_text(&row.reason, &unit.unit, hidden) else { continue };
+            let mut change = self.store.change(environment.number).await?;
+            count += u64::from(change.rewrite_reason(&row, &instead).await?);
+            change.commit().await?;
         }
         Ok(count)
     }

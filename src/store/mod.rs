@@ -18,6 +18,7 @@ mod lent;
 mod migrate;
 mod nodes;
 mod postgres;
+mod reasons;
 pub mod sqlite;
 mod write;
 
@@ -46,6 +47,7 @@ pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
 pub use migrate::{MigrationInfo, MigrationState};
 pub use nodes::{ChangeAt, NODE_LIVES, NodeReachedRow, ReachedRow};
+pub use reasons::ReasonRow;
 pub use write::{Change, WriteTx};
 
 /// How long calls may take.

@@ -58,7 +58,7 @@ pub(crate) async fn environment(store: &Store, key: &str) -> i64 {
 }
 
 /// Adds a flag in a change of its own.
-async fn flag(store: &Store, environment: i64, key: &str) -> i64 {
+pub(crate) async fn flag(store: &Store, environment: i64, key: &str) -> i64 {
     let mut change = store.change(environment).await.unwrap();
     let number = insert(&mut change, key).await.unwrap();
     change.commit_change(&format!(r#"{{"flags":["{key}"]}}"#), 5).await.unwrap();

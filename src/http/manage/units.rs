@@ -52,6 +52,7 @@ pub(super) async fn erase(
         "steps": erased.steps,
         "audiences": erased.audiences,
         "audit": erased.audit,
+        "versions": erased.versions,
         "named_in_flags": erased.named_in_flags,
     })))
 }

@@ -43,6 +43,9 @@ pub(super) struct ErasedUnit {
     /// Lines of the audit in which its name was hidden.
     #[schema(minimum = 0)]
     pub(super) audit: i64,
+    /// Versions of flags and audiences in whose reason its name was hidden.
+    #[schema(minimum = 0)]
+    pub(super) versions: i64,
     /// Flags whose conditions name it: they are left as they are.
     pub(super) named_in_flags: Vec<String>,
 }
@@ -171,7 +174,7 @@ pub(super) fn calls() -> Vec<Call> {
                 "What was erased.",
                 json!({
                     "environment": "production", "attribute": "user.id", "exposures": 1, "steps": 2,
-                    "audiences": ["wechat-testers"], "audit": 0, "named_in_flags": [],
+                    "audiences": ["wechat-testers"], "audit": 0, "versions": 0, "named_in_flags": [],
                 }),
             ),
     ]

@@ -260,4 +260,37 @@ on_both_engines! {
         assert_eq!(change.audit_row(9).await.unwrap(), None);
         change.commit().await.unwrap();
     }
+
+    async fn reasons_of_versions_are_found_and_rewritten_once(db) {
+        let environment = crate::store::environment(&db, "production").await;
+        let reasons = [Some("for u-1"), None, Some("for u-2")];
+        let version = |flag, version, reason: Option<&str>| huidu::store::VersionRow {
+            flag, version, document: "{}".into(), sha256: String::new(), state: "live".into(), at: 1, actor: "ann".into(),
+            reason: reason.map(str::to_owned), action: "patch".into(), diff: None,
+        };
+        crate::store::flag(&db, environment, "a").await;
+        let mut change = db.change(environment).await.unwrap();
+        for (number, reason) in (1..).zip(reasons) {
+            change.append_version(&version(1, number, reason)).await.unwrap();
+        }
+        let key = huidu::engine::key::AudienceKey::parse("testers").unwrap();
+        let generation = change.begin_generation(&key, 1).await.unwrap();
+        change.put_audience(huidu::store::AudienceChange {
+            key: &key, kind: "user", expected: Some(0), generation, size: 0, at: 1, actor: "ann", reason: Some("u-1!"),
+            action: "create",
+        }).await.unwrap();
+        change.commit().await.unwrap();
+        let found = db.reasons_with_text(environment, "u-1").await.unwrap();
+        let places: Vec<_> = found.iter().map(|row| (row.flag, row.audience.as_deref(), row.version, &*row.reason)).collect();
+        assert_eq!(places, [(None, Some("testers"), 1, "u-1!"), (Some(1), None, 1, "for u-1")]);
+        assert!(db.reasons_with_text(environment + 1, "u-1").await.unwrap().is_empty());
+        let mut change = db.change(environment).await.unwrap();
+        for row in &found {
+            assert!(change.rewrite_reason(row, "#").await.unwrap());
+            assert!(!change.rewrite_reason(row, "##").await.unwrap(), "only while it is as it was read");
+        }
+        change.commit().await.unwrap();
+        assert!(db.reasons_with_text(environment, "u-1").await.unwrap().is_empty());
+        assert_eq!(db.reasons_with_text(environment, "#").await.unwrap().len(), 2);
+    }
 }

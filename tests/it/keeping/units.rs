@@ -60,13 +60,15 @@ fn an_erased_unit_is_gone_and_others_are_not() {
     let erased = erase(&huidu, "u-1");
     assert_eq!(
         erased,
-        json!({"environment": "production", "attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 1, "named_in_flags": []})
+        json!({"environment": "production", "attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 1, "versions": 1, "named_in_flags": []})
     );
     assert_eq!(rows_naming(&url, "u-1"), ["audit"], "the one that speaks of u-11");
     assert_eq!(rows_naming(&url, "u-2").len(), 3);
     let kill = &audited(&huidu, "kill")[0];
     let hidden = audited(&huidu, "erased")[0]["subject"].as_str().unwrap().to_owned();
     assert_eq!(kill["reason"], json!(format!("complaint of {hidden}, not of u-11")));
+    let versions = huidu.manage("GET", "/flags/f/versions", None, &json!({})).expect(200).json();
+    assert_eq!(versions["items"][0]["reason"], kill["reason"]);
     let counted = "SELECT CAST(users AS TEXT) FROM exposed_users WHERE variant = 'on'";
     assert_eq!(texts(&url, counted), ["2"]);
     // Again it finds nothing, and says so.
@@ -94,7 +96,7 @@ fn an_erasure_is_audited_without_the_name() {
     }
     assert_eq!(
         done["detail"],
-        json!({"attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 0})
+        json!({"attribute": "user.id", "exposures": 1, "steps": 2, "audiences": [], "audit": 0, "versions": 0})
     );
     assert_eq!(begun["subject"], done["subject"]);
     erase(&huidu, "u-2");

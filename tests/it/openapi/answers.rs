@@ -180,7 +180,7 @@ fn administer(checked: &Checked) {
 
 fn units(checked: &Checked) {
     const UNITS: &str = "/v1/environments/{environment}/units";
-    for unit in ["tester-1", "u-1", "nobody"] {
+    for unit in ["tester-1", "u-9", "nobody"] {
         for call in ["export", "erase"] {
             checked.post(
                 &format!("{UNITS}/{call}"),
@@ -229,13 +229,13 @@ fn every_documented_success_is_seen_and_is_as_documented() {
     let checked = Checked { huidu, api, seen: RefCell::default() };
     decide(&checked);
     measure(&checked);
+    units(&checked);
     change_flags(&checked);
     change_audiences(&checked);
     for path in STREAMS {
         checked.get(path, &[]);
         checked.call(("GET", path), &["?token=x"], "", &[], b"", 204);
     }
-    units(&checked);
     environments(&checked);
     transfer(&checked);
     administer(&checked);
