@@ -4,7 +4,6 @@
 
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use utoipa::openapi::Object;
 
 use super::call::{Call, text, whole, words};
 use crate::access::role::{Edit, Read};
@@ -57,18 +56,13 @@ pub(super) enum Held {
     Unreadable,
 }
 
-/// An id.
-#[derive(ToSchema)]
-#[schema(min_length = 1, max_length = 256, example = "u-7")]
-pub(super) struct Id(String);
-
 /// Ids to add or to remove.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdsRequest {
     /// Each of 1 to 256 bytes; outer blanks are cut.
     #[schema(max_items = 10000, example = json!(["u-7"]))]
-    pub(super) ids: Vec<Id>,
+    pub(super) ids: Vec<String>,
     /// Why, for the audit.
     #[schema(max_length = 500)]
     pub(super) reason: Option<String>,
@@ -169,7 +163,7 @@ fn reading() -> Vec<Call> {
         Call::get(&at("ids"), "listIds", "List an audience's ids")
             .access::<Read>()
             .query("limit", "Ids of a page; 1,000 where it is left out.", whole(1, 10_000))
-            .query("cursor", "`next_cursor` of the page before.", id())
+            .query("cursor", "`next_cursor` of the page before.", text().build())
             .stored()
             .answers::<Ids>(
                 200,
@@ -180,7 +174,7 @@ fn reading() -> Vec<Call> {
             ),
         Call::get(&at("contains"), "containsId", "Is an id a member?")
             .access::<Read>()
-            .needs("id", "The id.", id(), json!("vip-1"))
+            .needs("id", "The id, of 1 to 256 bytes; outer blanks are cut.", text().build(), json!("vip-1"))
             .stored()
             .answers::<Membership>(
                 200,
@@ -188,10 +182,6 @@ fn reading() -> Vec<Call> {
                 json!({"contains": true, "id": "vip-1", "version": 3}),
             ),
     ]
-}
-
-fn id() -> Object {
-    text().min_length(Some(1)).max_length(Some(256)).build()
 }
 
 fn replace() -> Call {

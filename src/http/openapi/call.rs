@@ -48,9 +48,12 @@ pub(super) fn number() -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).build()
 }
 
+/// What a key matches.
+pub(super) const KEY_PATTERN: &str = "^[A-Za-z0-9._-]{1,100}$";
+
 /// A key's schema.
 pub(super) fn key() -> Object {
-    text().pattern(Some("^[A-Za-z0-9._-]{1,100}$")).build()
+    text().pattern(Some(KEY_PATTERN)).build()
 }
 
 /// A schema of some words.

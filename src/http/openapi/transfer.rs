@@ -97,6 +97,41 @@ pub(super) struct ExportedAudience {
     pub(super) ids: Option<Vec<String>>,
 }
 
+/// What is taken in: an export, or a part of one. What is not in it is left alone.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportRequest {
+    /// The form of this document: 1.
+    #[schema(minimum = 1, maximum = 1)]
+    pub(super) huidu_export: i64,
+    /// Where it is from: for people.
+    #[schema(nullable = false)]
+    pub(super) environment: Option<String>,
+    /// Documents.
+    #[schema(nullable = false)]
+    pub(super) flags: Option<Vec<Document>>,
+    /// Audiences; one without ids must be there already.
+    #[schema(nullable = false)]
+    pub(super) audiences: Option<Vec<ImportedIds>>,
+}
+
+/// An audience that is taken in.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportedIds {
+    /// Its key.
+    pub(super) key: String,
+    /// What it holds ids of; `user` where it is left out.
+    #[schema(nullable = false)]
+    pub(super) kind: Option<AudienceKind>,
+    /// How many.
+    #[schema(nullable = false, minimum = 0)]
+    pub(super) size: Option<i64>,
+    /// It gets exactly these.
+    #[schema(nullable = false, max_items = 10000)]
+    pub(super) ids: Option<Vec<String>>,
+}
+
 /// What was imported, or would be.
 #[derive(ToSchema)]
 pub(super) struct Imported {
@@ -173,7 +208,7 @@ pub(super) fn calls() -> Vec<Call> {
         dry(Call::post(&at("import"), "importEnvironment", "Import what was exported").access::<Edit>())
             .says("All of it or nothing. What is not in it is left alone, and no state moves; new flags arrive killed.")
             .reason()
-            .json::<Export>(export())
+            .json::<ImportRequest>(export())
             .refuses(&[Code::JsonDuplicateKey, Code::ImportInvalid, Code::QuotaReached])
             .stored()
             .answers::<Imported>(200, "What was imported, or would be.", json!({

@@ -18,10 +18,10 @@ pub(super) struct UnitRequest {
     #[schema(min_length = 1, max_length = 256)]
     pub(super) unit: String,
     /// What kind of unit it is: a `user.*` or `order.*` attribute.
-    #[schema(nullable = false, default = "user.id")]
+    #[schema(default = "user.id")]
     pub(super) attribute: Option<String>,
     /// Why, for the audit; the unit's name is hidden in it.
-    #[schema(nullable = false, max_length = 500)]
+    #[schema(max_length = 500)]
     pub(super) reason: Option<String>,
 }
 
