@@ -25,20 +25,22 @@ pub(super) fn hide(value: &mut Value, unit: &str, instead: &str) -> bool {
     found
 }
 
-/// `text` with `instead` in the place of `unit` as a whole word; `None` if it does not stand there.
+/// `text` with `instead` in the place of `unit`, except inside a longer id; `None` if it does not stand there. Where
+/// words are written without blanks between them, such as in Chinese, only ASCII can be part of a longer id.
 #[must_use]
 pub(super) fn hidden_in_text(text: &str, unit: &str, instead: &str) -> Option<String> {
     if unit.is_empty() {
         return None;
     }
-    let part_of_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    let of_id = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let (begins, ends) = (of_id(unit.chars().next()), of_id(unit.chars().next_back()));
     let (mut hidden, mut rest, mut found) = (String::new(), text, false);
     while let Some(at) = rest.find(unit) {
         let (before, from) = rest.split_at(at);
         let after = from.strip_prefix(unit).unwrap_or_default();
         hidden.push_str(before);
         let left = text.strip_suffix(from).unwrap_or_default().chars().next_back();
-        if part_of_word(left) || part_of_word(after.chars().next()) {
+        if begins && of_id(left) || ends && of_id(after.chars().next()) {
             let mut characters = from.chars();
             hidden.extend(characters.next());
             rest = characters.as_str();
@@ -121,7 +123,7 @@ mod tests {
             ("au-1", None),
             ("u-1-a", None),
             ("u-1u-1", None),
-            ("灰u-1度", None),
+            ("删除用户u-1的记录", Some("删除用户#的记录")),
             ("灰 u-1 度", Some("灰 # 度")),
             ("", None),
         ] {
@@ -129,6 +131,8 @@ mod tests {
         }
         assert_eq!(hidden_in_text("a", "", "#"), None);
         assert_eq!(hidden_in_text("/a/a", "/a", "x").as_deref(), Some("xx"));
+        assert_eq!(hidden_in_text("用户张三的订单", "张三", "x").as_deref(), Some("用户x的订单"));
+        assert_eq!(hidden_in_text("a@b.cn a@b.cnx", "a@b.cn", "x").as_deref(), Some("x a@b.cnx"));
     }
 
     proptest::proptest! {
