@@ -17,7 +17,7 @@ use crate::settings::ClientSettings;
     Exit codes: 0 done; 1 refused, failed, or (with --check) the folder differs; 2 wrong arguments."
 )]
 pub(super) struct ExportArguments {
-    /// Folder of the files: huidu.json, flags/<key>.json, audiences/<key>.txt
+    /// Folder of the files: huidu.json, flags/KEY.json, audiences/KEY.txt
     #[arg(long, value_name = "FOLDER")]
     dir: PathBuf,
     /// Write nothing; exit code 1 where the folder differs from the service
