@@ -191,7 +191,8 @@ pub fn parse_command<C: clap::CommandFactory + clap::FromArgMatches>(
 ) -> Result<C, SettingsError> {
     let line: Vec<OsString> = arguments.into_iter().collect();
     let command = C::command();
-    let layers = if takes_settings(&command, &line) {
+    let has_settings = takes_settings(&command, &line);
+    let layers = if has_settings {
         match read_layers(&line, surroundings) {
             // Who asks for help may need it just because the file is wrong.
             Err(_) if asks_help(&line) => Layers::new(),
@@ -202,7 +203,9 @@ pub fn parse_command<C: clap::CommandFactory + clap::FromArgMatches>(
     };
     let mut command = with_defaults(command, &layers);
     let matches = command.try_get_matches_from_mut(line)?;
-    check_together(&matches, &layers)?;
+    if has_settings {
+        check_together(&matches, &layers)?;
+    }
     let parsed = C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(parsed)
 }
@@ -461,9 +464,6 @@ fn check_together(matches: &ArgMatches, layers: &Layers) -> Result<(), SettingsE
     let mut matches = matches;
     while let Some((_, sub)) = matches.subcommand() {
         matches = sub;
-    }
-    if !matches!(matches.try_contains_id(ADMIN_KEY), Ok(true | false)) {
-        return Ok(());
     }
     if matches.value_source(ADMIN_KEY) == Some(ValueSource::CommandLine) {
         return Err(SettingsError::SecretArgument);
