@@ -12,6 +12,7 @@ mod units;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::{Code, Problem};
@@ -22,6 +23,14 @@ use crate::store::StoreError;
 
 /// Bytes of a document.
 const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Where to go back to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackBody {
+    version: i64,
+    reason: Option<String>,
+}
 
 /// The one path whose bodies may be compressed.
 pub(super) const UPLOAD: &str = "/v1/environments/{environment}/audiences/{key}";

@@ -185,25 +185,6 @@ impl Store {
         audience(&mut self.reader("audience").await?, environment, key).await
     }
 
-    /// Versions of an audience, newest first, before a version.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of a read.
-    pub async fn audience_versions_page(
-        &self,
-        environment: i64,
-        key: &AudienceKey,
-        before_version: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<AudienceVersionRow>, StoreError> {
-        let mut lent = self.reader("audience versions").await?;
-        both!(&mut lent, "audience versions", c => sqlx::query_as::<_, AudienceVersionRow>(
-            "SELECT version, generation, size, at, actor, reason, action FROM audience_versions
-             WHERE environment = $1 AND audience = $2 AND version < $3 ORDER BY version DESC LIMIT $4")
-            .bind(environment).bind(key.as_str()).bind(before_version.unwrap_or(i64::MAX)).bind(limit)
-            .fetch_all(c))
-    }
-
     /// The parts of a generation in order.
     ///
     /// # Errors

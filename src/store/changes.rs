@@ -54,14 +54,6 @@ struct Subjects {
 }
 
 impl Store {
-    /// The changes of an environment after a number, in order.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of a read.
-    pub async fn changes_since(&self, environment: i64, number: i64) -> Result<Vec<ChangeRow>, StoreError> {
-        changes(&mut self.reader("changes").await?, environment, number).await
-    }
-
     /// Everything that an environment's snapshot is made from, as of one moment.
     ///
     /// # Errors

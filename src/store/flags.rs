@@ -119,23 +119,6 @@ impl Store {
         flag(&mut self.reader("flag").await?, environment, key).await
     }
 
-    /// Flags in the order of their keys' bytes, after a key.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of a read.
-    pub async fn flags_page(
-        &self,
-        environment: i64,
-        after_key: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<FlagRow>, StoreError> {
-        let mut lent = self.reader("flags").await?;
-        both!(&mut lent, "flags", c => sqlx::query_as::<_, FlagRow>(
-            "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
-             FROM flags WHERE environment = $1 AND key > $2 ORDER BY key LIMIT $3")
-            .bind(environment).bind(after_key.unwrap_or("")).bind(limit).fetch_all(c))
-    }
-
     /// Versions of a flag, newest first, before a version.
     ///
     /// # Errors

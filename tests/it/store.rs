@@ -143,7 +143,7 @@ on_both_engines! {
         }
         taken.sort_unstable();
         assert_eq!(taken, (1..=20).collect::<Vec<_>>());
-        let stored: Vec<_> = db.changes_since(environment, 0).await.unwrap().iter().map(|c| c.number).collect();
+        let stored: Vec<_> = db.read_changes(environment, 0).await.unwrap().unwrap().changes.iter().map(|c| c.number).collect();
         assert_eq!(stored, taken);
     }
 

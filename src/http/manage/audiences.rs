@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{page_json, tagged};
+use super::{RollbackBody, page_json, tagged};
 use crate::access::role::{Edit, Read};
 use crate::audiences::{Format, UploadError, checked};
 use crate::clock::rfc3339;
@@ -191,14 +191,6 @@ fn turned(environment: &Environment, changed: &ChangedAudience, count: &str) -> 
         body.insert(count.to_owned(), changed.turned.into());
     }
     tagged(StatusCode::OK, changed.row.version).json(body)
-}
-
-/// Where to go back to.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollbackBody {
-    version: i64,
-    reason: Option<String>,
 }
 
 /// `POST .../audiences/{key}/rollback`: the contents of a kept version become those of the newest.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{BODY_BYTES_MAX, page_json, stored_json, tagged};
+use super::{BODY_BYTES_MAX, RollbackBody, page_json, stored_json, tagged};
 use crate::access::role::{Edit, Observe, Read};
 use crate::clock::rfc3339;
 use crate::decide;
@@ -189,13 +189,6 @@ async fn move_state(
     let ReasonBody { reason } = typed(&body.0)?;
     let caller = caller(req, &access.actor, reason)?;
     answer(&service.manage.move_state(&caller, &access.environment, &key, wish, &precondition).await?)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollbackBody {
-    version: i64,
-    reason: Option<String>,
 }
 
 /// `POST .../flags/{key}/rollback`

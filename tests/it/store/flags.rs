@@ -60,7 +60,7 @@ on_both_engines! {
         assert!(db.stages(environment, Some(2)).await.unwrap().is_empty());
     }
 
-    async fn keys_sort_by_their_bytes_and_numbers_by_creation(db) {
+    async fn flags_are_numbered_in_the_order_of_their_creation(db) {
         let environment = environment(&db, "production").await;
         let made = ["b", "a-b", "B", "_", "a", "ab", "a.b", "Z"];
         for key in made {
@@ -68,16 +68,6 @@ on_both_engines! {
         }
         let all: Vec<_> = db.flags(environment).await.unwrap().into_iter().map(|f| (f.number, f.key)).collect();
         assert_eq!(all, (1..).zip(made.map(str::to_owned)).collect::<Vec<_>>());
-        let mut sorted = made.to_vec();
-        sorted.sort_unstable();
-        let (mut paged, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let page = db.flags_page(environment, after.as_deref(), 3).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            paged.extend(page.into_iter().map(|f| f.key));
-        }
-        assert_eq!(paged, sorted);
     }
 
     async fn a_read_of_changes_names_what_changed(db) {
