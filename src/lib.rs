@@ -14,6 +14,7 @@ pub mod live;
 pub mod manage;
 pub mod random;
 pub mod settings;
+pub mod stats;
 pub mod store;
 pub mod telemetry;
 pub mod token;

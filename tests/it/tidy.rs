@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the bottom up: each may name those before it.
-const RANKS: [&str; 16] = [
+const RANKS: [&str; 17] = [
     "clock",
     "random",
     "engine",
     "token",
+    "stats",
     "settings",
     "telemetry",
     "store",
@@ -23,7 +24,7 @@ const RANKS: [&str; 16] = [
     "cli",
 ];
 /// Modules without clock, randomness, I/O, threads or logs.
-const PURE: [&str; 2] = ["engine", "token"];
+const PURE: [&str; 3] = ["engine", "token", "stats"];
 /// What a pure module may not name.
 const IMPURE: [&str; 11] = [
     "sqlx",
