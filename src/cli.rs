@@ -4,6 +4,7 @@ mod audience;
 mod backup;
 mod completions;
 mod database;
+mod demo;
 mod differences;
 mod doctor;
 mod eval;
@@ -52,6 +53,8 @@ enum Command {
         #[command(flatten)]
         settings: Box<Settings>,
     },
+    /// Show it: a service in a temporary folder, with simulated shoppers through a ramp
+    Demo(demo::DemoArguments),
     /// Read and change flags of a running service
     #[command(subcommand)]
     Flag(flag::FlagCommand),
@@ -116,6 +119,7 @@ fn dispatch(
     };
     match parsed.command {
         Command::Serve { settings } => serve::serve(*settings).map(|()| ExitCode::SUCCESS),
+        Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Flag(command) => flag::run(command, output),
         Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),

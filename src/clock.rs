@@ -77,6 +77,45 @@ impl Clock for HandClock {
     }
 }
 
+/// A clock that is set to a time and stands there until it is set anew, and that can be let go to show the machine's:
+/// days pass in seconds, then time goes on as everywhere.
+#[derive(Debug)]
+pub struct SetClock(AtomicI64);
+
+impl SetClock {
+    /// What says that it shows the machine's time.
+    const FREE: i64 = i64::MIN;
+
+    /// A clock that stands at `now_ms`.
+    #[must_use]
+    pub fn at(now_ms: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(now_ms)))
+    }
+
+    /// Sets it to `now_ms`.
+    pub fn set(&self, now_ms: i64) {
+        self.0.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// From here on it shows the machine's time.
+    pub fn let_go(&self) {
+        self.set(Self::FREE);
+    }
+}
+
+impl Clock for SetClock {
+    fn now_ms(&self) -> i64 {
+        match self.0.load(Ordering::SeqCst) {
+            Self::FREE => MachineClock.now_ms(),
+            stands => stands,
+        }
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        MachineClock.monotonic_ns()
+    }
+}
+
 /// `ms` as RFC 3339 in UTC, such as `2026-11-24T08:00:00.123Z`.
 #[must_use]
 pub fn rfc3339(ms: i64) -> String {
@@ -100,6 +139,15 @@ mod tests {
         assert_eq!(parse_rfc3339(&text), Some(1_795_507_200_123));
         assert_eq!(parse_rfc3339("2026-11-24T16:00:00+08:00"), Some(1_795_507_200_000));
         assert_eq!(parse_rfc3339("yesterday"), None);
+    }
+
+    #[test]
+    fn a_set_clock_stands_until_it_is_let_go() {
+        let clock = SetClock::at(5);
+        clock.set(DAY_MS);
+        assert_eq!((clock.now_ms(), clock.today()), (DAY_MS, 1));
+        clock.let_go();
+        assert!((MachineClock.now_ms() - clock.now_ms()).abs() < MINUTE_MS);
     }
 
     #[test]

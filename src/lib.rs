@@ -6,6 +6,7 @@ pub mod audiences;
 pub mod cli;
 pub mod clock;
 pub mod decide;
+pub mod demo;
 pub mod engine;
 pub mod events;
 pub mod http;

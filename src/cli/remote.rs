@@ -247,8 +247,23 @@ impl Remote {
         }
     }
 
+    /// Sends JSON to a path that names no environment.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Reply, RemoteError> {
+        let headers = [("content-type", "application/json".to_owned())];
+        self.run(self.request_of("POST", path, &headers), body.to_string(), ANSWER_MAX)
+    }
+
     fn request(&self, method: &str, tail: &str, headers: &[(&str, String)]) -> ureq::http::request::Builder {
-        let uri = format!("{}/v1/environments/{}{tail}", self.url, self.environment);
+        self.request_of(method, &format!("/v1/environments/{}{tail}", self.environment), headers)
+    }
+
+    fn request_of(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+    ) -> ureq::http::request::Builder {
+        let uri = format!("{}{path}", self.url);
         let request = Request::builder().method(method).uri(uri);
         let request = request.header("authorization", format!("Bearer {}", self.key));
         headers.iter().fold(request, |request, (name, value)| request.header(*name, value))

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web::Data;
@@ -41,13 +42,32 @@ use crate::token::TokenKeys;
 const FLUSH_MAX: Duration = Duration::from_secs(4);
 
 pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
+    serve_by(settings, Arc::new(MachineClock), |_| {})
+}
+
+/// A service that has just begun to serve.
+pub(super) struct Serving<'a> {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// Its first keys, where this was a first start.
+    pub(super) first_keys: Option<&'a FirstKeys>,
+    /// Becomes true when it begins to stop.
+    pub(super) stopping: &'a Arc<AtomicBool>,
+}
+
+/// As [`serve`], by another clock; `begun` is called once it serves.
+pub(super) fn serve_by(
+    settings: Settings,
+    clock: SharedClock,
+    begun: impl FnOnce(&Serving<'_>),
+) -> anyhow::Result<()> {
     logs::start(settings.log_format, &settings.log)?;
     anyhow::ensure!(
         bucket::self_check(),
         "the bucketing hash is wrong on this machine: cohorts would move, so nothing is served"
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(settings))
+    runtime.block_on(run(settings, clock, begun))
 }
 
 /// The service, put together but not yet serving.
@@ -57,7 +77,7 @@ struct Assembled {
     jobs: Jobs,
 }
 
-async fn run(settings: Settings) -> anyhow::Result<()> {
+async fn run(settings: Settings, clock: SharedClock, begun: impl FnOnce(&Serving<'_>)) -> anyhow::Result<()> {
     if settings.drops_steps_early() {
         tracing::warn!(
             "retention_days_steps is shorter than retention_days_exposures: reports of the time between count exposed users whose conversions are gone"
@@ -66,10 +86,11 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let folder = Folder::hold(&settings.data_dir)?;
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
-    let Started { store, identity, first_keys } = start(&settings, folder.used_with()?.as_deref()).await?;
+    let Started { store, identity, first_keys } =
+        start(&settings, folder.used_with()?.as_deref(), &*clock).await?;
     folder.remember(&identity.database_id)?;
     let default_environment = settings.default_environment.to_string();
-    let Assembled { service, writer, jobs } = assemble(settings, &store).await?;
+    let Assembled { service, writer, jobs } = assemble(settings, &store, clock).await?;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
     let (streams, node) = (service.streams.clone(), jobs.node.clone());
     let sweeping = tokio::spawn(sweep_limits(service.clone()));
@@ -90,8 +111,13 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
             .join(", ")
     );
     let jobs = jobs.start();
+    let stopping = Arc::new(AtomicBool::new(false));
     announce(&addresses, first_keys.as_ref());
+    if let Some(address) = addresses.first() {
+        begun(&Serving { address: *address, first_keys: first_keys.as_ref(), stopping: &stopping });
+    }
     stop.wait().await;
+    stopping.store(true, Ordering::SeqCst);
     tracing::info!("stopping: requests under way are finished, no new ones are taken");
     // They would not end by themselves, and the server waits for what is open.
     streams.end();
@@ -115,8 +141,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn assemble(settings: Settings, store: &Store) -> anyhow::Result<Assembled> {
-    let clock: SharedClock = Arc::new(MachineClock);
+async fn assemble(settings: Settings, store: &Store, clock: SharedClock) -> anyhow::Result<Assembled> {
     let random: SharedRandom = Arc::new(SystemRandom);
     let metrics = Metrics::new()?;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

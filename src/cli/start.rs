@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use secrecy::ExposeSecret as _;
 
 use super::folder;
-use crate::clock::{Clock as _, MachineClock};
+use crate::clock::Clock;
 use crate::manage::first_start::{FirstKeys, add_bootstrap_key, first_start};
 use crate::random::SystemRandom;
 use crate::settings::{Settings, UnitIds};
@@ -25,7 +25,11 @@ pub(super) struct Started {
 }
 
 /// Opens the database of `settings`; one that was never used gets its first content.
-pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyhow::Result<Started> {
+pub(super) async fn start(
+    settings: &Settings,
+    used_with: Option<&str>,
+    clock: &dyn Clock,
+) -> anyhow::Result<Started> {
     let url = settings.database();
     let url = url.expose_secret();
     if let Some(file) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
@@ -53,7 +57,6 @@ pub(super) async fn start(settings: &Settings, used_with: Option<&str>) -> anyho
         );
     }
     let bootstrap = settings.bootstrap_admin_key.as_ref();
-    let clock = MachineClock;
     let first_keys = match known {
         Some(_) => None,
         None => first_start(&store, &SystemRandom, clock.now_ms(), mode, bootstrap.is_some())

@@ -8,6 +8,7 @@ mod badges;
 mod cli;
 mod clients;
 mod decide;
+mod demo;
 mod durability;
 mod environments;
 mod events;

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the bottom up: each may name those before it.
-const RANKS: [&str; 17] = [
+const RANKS: [&str; 18] = [
     "clock",
     "random",
     "engine",
     "token",
     "stats",
+    "demo",
     "settings",
     "telemetry",
     "store",
@@ -24,7 +25,7 @@ const RANKS: [&str; 17] = [
     "cli",
 ];
 /// Modules without clock, randomness, I/O, threads or logs.
-const PURE: [&str; 3] = ["engine", "token", "stats"];
+const PURE: [&str; 4] = ["engine", "token", "stats", "demo"];
 /// What a pure module may not name.
 const IMPURE: [&str; 11] = [
     "sqlx",
