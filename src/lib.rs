@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod live;
 pub mod manage;
 pub mod random;
+pub mod report;
 pub mod settings;
 pub mod stats;
 pub mod store;

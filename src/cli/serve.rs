@@ -32,6 +32,7 @@ use crate::manage::first_start::FirstKeys;
 use crate::manage::retention::KeptDays;
 use crate::manage::{Manage, seed};
 use crate::random::{SharedRandom, SystemRandom};
+use crate::report::export::Exports;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -189,6 +190,7 @@ async fn assemble(settings: Settings, store: &Store, clock: SharedClock) -> anyh
         live,
         keys,
         events,
+        exports: Exports::new(store.clone()),
         manage,
         metrics,
         settings,

@@ -3,6 +3,7 @@
 mod audiences;
 mod audit;
 mod environments;
+mod exports;
 mod flags;
 mod keys;
 mod propagation;
@@ -59,6 +60,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/archive").route(post(flags::archive)).allow(&["POST"]))
         .service(flag("/rollback").route(post(flags::roll_back)).allow(&["POST"]))
         .service(flag("/explain").route(post(flags::explain)).allow(&["POST"]))
+        .service(flag("/exposures").route(get(exports::exposures)).allow(&["GET"]))
+        .service(flag("/conversions").route(get(exports::conversions)).allow(&["GET"]))
         .service(flag("/propagation").route(get(propagation::read)).allow(&["GET"]))
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))

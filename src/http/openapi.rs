@@ -10,6 +10,7 @@ mod decide;
 mod environments;
 mod events;
 mod explain;
+mod exports;
 mod flag;
 mod flags;
 mod html;
@@ -56,6 +57,7 @@ fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
         ("Streams", "Open pages hear of a change at once.", streams::calls()),
         ("Measure", "What was shown, and what the shopper did then.", events::calls()),
         ("Flags", "Reading and changing flags; why one decides as it does.", flags::calls()),
+        ("Analyse", "What was measured of a flag.", exports::calls()),
         ("Audiences", "Lists of ids that conditions ask.", audiences::calls()),
         (
             "Environments",

@@ -11,6 +11,7 @@ use crate::events::check::UnitIds;
 use crate::live::Live;
 use crate::live::node::Node;
 use crate::manage::Manage;
+use crate::report::export::Exports;
 use crate::settings::Settings;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_id::RequestIds;
@@ -36,6 +37,8 @@ pub struct Service {
     pub currencies: Vec<String>,
     /// Changes and reads configuration.
     pub manage: Arc<Manage>,
+    /// Exports events.
+    pub exports: Exports,
     /// All metrics.
     pub metrics: Metrics,
     /// Rates.

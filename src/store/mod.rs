@@ -9,6 +9,7 @@ mod changes;
 mod environments;
 mod error;
 mod events;
+mod exports;
 mod exposed;
 mod flags;
 mod forget;
@@ -40,6 +41,7 @@ pub use error::StoreError;
 pub use events::{
     EventBatch, EventOutcome, ExposedUsersRow, ExposureOutcome, ExposureRow, StepOutcome, StepRow,
 };
+pub use exports::{EventSpan, ExposurePlace, StepPlace, StepsOf, TimedStep};
 pub use flags::{FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
 pub use forget::{EventTable, StoredStep, StoredUnit, UnitSpan};
 pub use health::Engine;

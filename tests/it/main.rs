@@ -12,6 +12,7 @@ mod demo;
 mod durability;
 mod environments;
 mod events;
+mod exports;
 mod fixture;
 mod keeping;
 mod keys;

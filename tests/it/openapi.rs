@@ -83,7 +83,11 @@ impl Api {
         };
         let media = answer.header("content-type").unwrap().split(';').next().unwrap().trim();
         let content = content.get(media).unwrap_or_else(|| panic!("another type is documented: {what}"));
-        let body = if media.ends_with("json") { answer.json() } else { json!(answer.text) };
+        let body = if media.ends_with("json") && !media.ends_with("ndjson") {
+            answer.json()
+        } else {
+            json!(answer.text)
+        };
         let faults = self.faults(&content["schema"], &body, true);
         assert!(faults.is_empty(), "{faults:?} in {what}");
         if let Some(codes) = documented["x-codes"].as_array() {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules of `src/` from the bottom up: each may name those before it.
-const RANKS: [&str; 18] = [
+const RANKS: [&str; 19] = [
     "clock",
     "random",
     "engine",
@@ -20,6 +20,7 @@ const RANKS: [&str; 18] = [
     "decide",
     "events",
     "manage",
+    "report",
     "jobs",
     "http",
     "cli",

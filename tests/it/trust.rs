@@ -52,6 +52,8 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("POST", "/v1/environments/{environment}/flags/{key}/rollback", "eA"),
     ("POST", "/v1/environments/{environment}/flags/{key}/explain", "saeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/propagation", "aeA"),
+    ("GET", "/v1/environments/{environment}/flags/{key}/exposures", "aeA"),
+    ("GET", "/v1/environments/{environment}/flags/{key}/conversions", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/versions", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/versions/{version}", "aeA"),
     ("GET", "/v1/environments/{environment}/audiences", "aeA"),

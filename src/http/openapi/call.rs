@@ -344,6 +344,20 @@ impl Call {
         self
     }
 
+    /// The last answer may be text of another type instead, which the caller asks for.
+    pub(super) fn or_text(mut self, media: &str, example: &str) -> Self {
+        let content =
+            ContentBuilder::new().schema(Some(text().build())).example(Some(json!(example))).build();
+        self.answers = match self.answers.pop() {
+            Some((status, answer)) => {
+                self.answers.push((status, answer.content(media, content)));
+                self.answers
+            }
+            None => self.answers,
+        };
+        self
+    }
+
     /// An answer without a body.
     pub(super) fn answers_nothing(mut self, status: u16, description: &str) -> Self {
         self.answers.push((status, ResponseBuilder::new().description(description)));

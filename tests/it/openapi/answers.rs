@@ -117,6 +117,27 @@ fn measure(checked: &Checked) {
     }
 }
 
+/// Both exports in every form, with rows of every kind.
+fn analyse(checked: &Checked) {
+    let token = checked.huidu.tester_token();
+    let events = json!({"events": [
+        {"id": "e-2", "type": "step", "step": "qr_shown", "token": token},
+        {"id": "e-3", "type": "step", "step": "qr_saved", "flag": "wechat-scan-pay", "user_id": "u-never"},
+        {"id": "e-4", "type": "step", "step": "order_paid", "user_id": "tester-1", "order_id": "o-1", "value": 1,
+         "currency": "CNY", "attributes": {"payment_method": "wechat"}},
+    ]});
+    checked.post("/v1/events", &[], &checked.huidu.server, &events, 200);
+    for (table, rows) in [("exposures", 1), ("conversions", 3)] {
+        let path = format!("{FLAG}/{table}");
+        let page = checked.get(&path, &["wechat-scan-pay"]).json();
+        assert_eq!(page["items"].as_array().unwrap().len(), rows, "{page}");
+        for media in ["text/csv", "application/x-ndjson"] {
+            let call = ("GET", &*path);
+            checked.call(call, &["wechat-scan-pay"], ADMIN, &[("accept", media)], b"", 200);
+        }
+    }
+}
+
 fn change_flags(checked: &Checked) {
     let mut document = ramp("probe", 5.0, 5.0);
     checked.change("PUT", "", "probe", 0, &document, 201);
@@ -229,6 +250,7 @@ fn every_documented_success_is_seen_and_is_as_documented() {
     let checked = Checked { huidu, api, seen: RefCell::default() };
     decide(&checked);
     measure(&checked);
+    analyse(&checked);
     units(&checked);
     change_flags(&checked);
     change_audiences(&checked);

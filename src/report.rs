@@ -1,0 +1,3 @@
+//! What was measured, told to whoever analyses it. Reads only.
+
+pub mod export;
