@@ -8,6 +8,7 @@ mod demo;
 mod differences;
 mod doctor;
 mod eval;
+mod events;
 mod explain;
 mod export;
 mod flag;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::report::export::Table;
 use crate::settings::{Settings, SettingsError, Surroundings, parse_command};
 use output::{Output, complain};
 
@@ -65,6 +67,10 @@ enum Command {
     Audience(audience::AudienceCommand),
     /// Say why a running service decides as it does for one context
     Explain(explain::ExplainArguments),
+    /// Write who was shown a flag's variants, and when, as a running service measured it
+    Exposures(events::EventsArguments),
+    /// Write what shoppers did then: a flag's funnel stops and metrics
+    Conversions(events::EventsArguments),
     /// Write a whole environment as files that fit into version control
     Export(export::ExportArguments),
     /// Bring a folder of files into an environment, all or nothing
@@ -124,6 +130,8 @@ fn dispatch(
         Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
+        Command::Exposures(arguments) => events::run(Table::Exposures, &arguments),
+        Command::Conversions(arguments) => events::run(Table::Conversions, &arguments),
         Command::Export(arguments) => export::run(&arguments, output),
         Command::Import(arguments) => import::run(&arguments, output),
         Command::Key(command) => key::run(command, output),

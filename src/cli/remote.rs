@@ -184,6 +184,20 @@ impl Remote {
         self.run(self.request("GET", tail, &[]), (), ANSWER_MAX)
     }
 
+    /// What stands at `tail` of the environment, to be read as it comes.
+    pub(super) fn stream(&self, tail: &str) -> Result<impl Read + use<>, RemoteError> {
+        let response = self.response(self.request("GET", tail, &[]), (), ANSWER_MAX)?;
+        if !response.status().is_success() {
+            return Err(self.read(response).err().unwrap_or_else(|| self.broken("it is no answer")));
+        }
+        Ok(response.into_body().into_reader())
+    }
+
+    /// An answer that ended before its end.
+    pub(super) fn broken(&self, why: &str) -> RemoteError {
+        RemoteError::Broken { url: self.url.clone(), why: why.to_owned() }
+    }
+
     /// Sends JSON to `tail` of the environment.
     pub(super) fn send(
         &self,
@@ -275,10 +289,18 @@ impl Remote {
         body: impl AsSendBody,
         within: Duration,
     ) -> Result<Reply, RemoteError> {
+        self.read(self.response(request, body, within)?)
+    }
+
+    fn response(
+        &self,
+        request: ureq::http::request::Builder,
+        body: impl AsSendBody,
+        within: Duration,
+    ) -> Result<Response<Body>, RemoteError> {
         let request = request.body(body).map_err(|error| failed(&self.url, &error.into()))?;
         let request = self.agent.configure_request(request).timeout_recv_response(Some(within)).build();
-        let response = self.agent.run(request).map_err(|error| failed(&self.url, &error))?;
-        self.read(response)
+        self.agent.run(request).map_err(|error| failed(&self.url, &error))
     }
 
     fn read(&self, mut response: Response<Body>) -> Result<Reply, RemoteError> {

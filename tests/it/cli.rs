@@ -5,6 +5,7 @@ mod backup;
 mod completions;
 mod doctor;
 mod eval;
+mod events;
 mod explain;
 mod flags;
 mod folders;
@@ -145,6 +146,12 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
             50,
         ),
         (&["audience", "contains"], "Say whether an id is a member; exit code 1 where it is not", 30),
+        (
+            &["exposures"],
+            "Write who was shown a flag's variants, and when, as a running service measured it",
+            60,
+        ),
+        (&["conversions"], "Write what shoppers did then: a flag's funnel stops and metrics", 60),
         (&["export"], "Write a whole environment as files that fit into version control", 50),
         (&["import"], "Bring a folder of files into an environment, all or nothing", 50),
         (&["key"], "Manage keys in the database itself: a lost admin key is no disaster", 20),

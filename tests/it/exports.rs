@@ -1,6 +1,7 @@
 //! Exports: the same rows in every form, oldest first, whoever asks for them in whatever pieces.
 
 mod large;
+mod recompute;
 
 use serde_json::{Value, json};
 

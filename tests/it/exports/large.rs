@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -117,6 +118,28 @@ fn an_export_is_cut_off_when_its_key_is_revoked_or_the_service_stops() {
     assert!(took < Duration::from_secs(20), "the stop did not wait for the export: {took:?}");
     let (rows, ended_well) = reader.join().unwrap();
     assert!(ended_well == (rows == MANY - 1), "{rows} rows, ended well: {ended_well}");
+}
+
+#[test]
+fn the_command_says_that_an_export_broke_off_and_how_to_go_on() {
+    let mut huidu = filled(MANY);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_huidu"))
+        .args(["exposures", "gift"])
+        .env_clear()
+        .env("HUIDU_URL", format!("http://{}", huidu.address))
+        .env("HUIDU_KEY", ADMIN)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut rows = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(rows.next().unwrap().unwrap().starts_with("unit,"));
+    huidu.kill();
+    assert!(rows.count() < MANY);
+    let done = process.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("go on with --cursor of the last whole row"), "{said}");
 }
 
 /// A chunked answer that is read only when a test wants to.
