@@ -26,6 +26,7 @@ fn stored(json: &Value) -> StoredFlag {
     let document = read(json, &mut faults).unwrap();
     assert_eq!(faults.0, []);
     StoredFlag {
+        key: document.key.clone(),
         number: 1,
         version: 1,
         state: State::Live,

@@ -20,6 +20,7 @@ mod key;
 mod migrate;
 mod output;
 mod remote;
+mod restored;
 mod serve;
 mod start;
 mod trace;
@@ -80,6 +81,8 @@ enum Command {
     Key(key::KeyCommand),
     /// Bring the database to this release's form
     Migrate(migrate::MigrateArguments),
+    /// Say that the database was restored from a backup on purpose: services take its state, older or not
+    Restored(restored::RestoredArguments),
     /// Check settings, folder, database and machine, and say what to do
     Doctor(doctor::DoctorArguments),
     /// Ask a service whether it is ready
@@ -136,6 +139,7 @@ fn dispatch(
         Command::Import(arguments) => import::run(&arguments, output),
         Command::Key(command) => key::run(command, output),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Restored(arguments) => restored::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, &line, surroundings, output),
         Command::Health(arguments) => health::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),

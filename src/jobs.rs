@@ -1,5 +1,7 @@
 //! What runs beside requests: other instances' changes, ends of tests, gauges, sweeping.
 
+pub mod copy;
+pub mod database;
 mod expiry;
 pub mod lease;
 mod nodes;
@@ -11,15 +13,17 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use copy::Keeper;
+use database::Admit;
 use lease::Leases;
 
 use crate::access::KeyTable;
 use crate::engine::decision::Arm;
 use crate::live::Live;
 use crate::live::node::Node;
-use crate::manage::Manage;
 use crate::manage::retention::KeptDays;
-use crate::store::Store;
+use crate::manage::{Manage, ManageError};
+use crate::store::{Reach, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the database is asked for changes that others made.
@@ -41,6 +45,12 @@ const ABANDONED_AFTER_MS: i64 = 3_600_000;
 pub struct Jobs {
     /// The database.
     pub store: Store,
+    /// Whether it answers.
+    pub reach: Arc<Reach>,
+    /// Lets it in again once it does.
+    pub admission: Arc<dyn Admit>,
+    /// Writes the last good state to disk.
+    pub keeper: Arc<Keeper>,
     /// What decides.
     pub live: Arc<Live>,
     /// Changes and reads configuration.
@@ -78,8 +88,11 @@ impl Jobs {
     pub fn start(self) -> Running {
         let jobs = Arc::new(self);
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs);
+        let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
+        let (watch, keep) = (jobs.clone(), jobs);
         Running(vec![
+            tokio::spawn(async move { watch.watch_database().await }),
+            tokio::spawn(async move { keep.keep_copy().await }),
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { close_expired.close_expired().await }),
@@ -94,11 +107,14 @@ impl Jobs {
     /// Changes of other processes: `huidu key create` beside this one, and other instances.
     async fn poll(&self) {
         let mut ticks = ticks(POLL_EVERY);
-        let mut sequence = -1;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.hurried() => {}
+            }
+            // Whoever watches it says so, once.
+            if self.store.is_away() {
+                continue;
             }
             if let Err(error) = self.live.refresh().await {
                 tracing::warn!(%error, "the database could not be asked for changes; decisions go on from what is known");
@@ -106,13 +122,27 @@ impl Jobs {
             if let Err(error) = self.live.tend().await {
                 tracing::warn!(%error, "audiences could not be moved between memory and database");
             }
-            match self.store.keys_sequence().await {
-                Ok(now) if now != sequence => match self.manage.reload_keys().await {
-                    Ok(()) => sequence = now,
-                    Err(error) => tracing::warn!(%error, "keys could not be reloaded"),
-                },
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the database could not be asked for keys"),
+            if let Err(error) = self.poll_sequences().await {
+                tracing::warn!(%error, "the database could not be asked for keys");
+            }
+        }
+    }
+
+    async fn poll_sequences(&self) -> Result<(), ManageError> {
+        let now = self.store.sequences().await?;
+        if self.live.restored_at() < now.restored_at {
+            self.live.accept_restored(now.restored_at);
+            self.manage.accept_restored_keys().await;
+        }
+        let loaded = if now.keys == self.keys.held().1 { Ok(()) } else { self.manage.reload_keys().await };
+        match loaded {
+            Err(ManageError::Store(error @ StoreError::SetBack { .. })) => {
+                self.live.refuse_keys(Some(&error.to_string()));
+                Ok(())
+            }
+            loaded => {
+                self.live.refuse_keys(None);
+                loaded
             }
         }
     }
@@ -136,6 +166,9 @@ impl Jobs {
         let mut ticks = ticks(GAUGES_EVERY);
         loop {
             ticks.tick().await;
+            if self.store.is_away() {
+                continue;
+            }
             for environment in self.live.environments() {
                 let rows = match self.store.exposed_users(environment.number).await {
                     Ok(rows) => rows,
@@ -169,7 +202,7 @@ impl Jobs {
             let now = self.clock.now_ms();
             let used = self.keys.used_since(since);
             let used: Vec<(&str, i64)> = used.iter().map(|(id, at)| (&**id, *at)).collect();
-            if used.is_empty() {
+            if used.is_empty() || self.store.is_away() {
                 continue;
             }
             match self.store.touch_keys(&used).await {
@@ -184,6 +217,9 @@ impl Jobs {
         let mut ticks = ticks(SWEEP_EVERY);
         loop {
             ticks.tick().await;
+            if self.store.is_away() {
+                continue;
+            }
             if let Err(error) = self.store.sweep_nodes(self.clock.now_ms()).await {
                 tracing::warn!(%error, "instances that are gone could not be taken off the list");
             }

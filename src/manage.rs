@@ -12,6 +12,7 @@ pub mod keys;
 mod pieces;
 pub mod promote;
 pub mod propagation;
+pub mod restored;
 pub mod retention;
 pub mod seed;
 pub mod stage;
@@ -30,8 +31,7 @@ use crate::store::{AuditFilter, AuditRow, NewAudit, Store, StoreError};
 
 /// Longest reason in characters.
 pub const REASON_CHARACTERS_MAX: usize = 500;
-/// Most flags of an environment.
-pub const FLAGS_MAX: usize = 10_000;
+pub use crate::live::catch_up::FLAGS_MAX;
 
 /// Why a change was not made: then nothing of it is stored.
 #[derive(Debug, thiserror::Error)]

@@ -93,6 +93,8 @@ const USE_MS: i64 = 10_000;
 struct Table {
     by_hash: Map<[u8; 8], Vec<Held>>,
     by_id: Map<Box<str>, Arc<Actor>>,
+    rows: Arc<[KeyRow]>,
+    sequence: i64,
 }
 
 /// All keys that are not revoked, in memory.
@@ -114,10 +116,11 @@ impl std::fmt::Debug for KeyTable {
 }
 
 impl KeyTable {
-    /// Takes the place of what was held before. Rows that are revoked or cannot be read are left out.
-    pub fn replace(&self, rows: Vec<KeyRow>) {
+    /// Takes the place of what was held before: all keys, as of the change `sequence`. Rows that are revoked or cannot be
+    /// read are never found.
+    pub fn replace(&self, rows: Vec<KeyRow>, sequence: i64) {
         let old = self.table.load();
-        let mut table = Table::default();
+        let mut table = Table { rows: rows.clone().into(), sequence, ..Table::default() };
         for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
             let (Ok(hash), Some(role)) = (<[u8; 32]>::try_from(row.hash.as_slice()), Role::parse(&row.role))
             else {
@@ -139,6 +142,19 @@ impl KeyTable {
         }
         self.table.store(Arc::new(table));
         self.replaced.send_replace(());
+    }
+
+    /// Whether no key is known yet: each database has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.load().rows.is_empty()
+    }
+
+    /// The rows held, revoked ones included, and the number of the last change that they hold.
+    #[must_use]
+    pub fn held(&self) -> (Arc<[KeyRow]>, i64) {
+        let table = self.table.load();
+        (table.rows.clone(), table.sequence)
     }
 
     /// The holder of `key` at `now_ms`; unknown, revoked and expired keys look the same.
@@ -210,7 +226,7 @@ mod tests {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         assert!(key.text.starts_with("huidu_client_") && key.text.len() == 13 + RANDOM_CHARACTERS);
         let table = KeyTable::default();
-        table.replace(vec![row(&key, None, None)]);
+        table.replace(vec![row(&key, None, None)], 1);
         assert_eq!(table.find(&key.text, 0).unwrap().role, Role::Client);
         assert_eq!(table.find("huidu_client_guess", 0), None);
     }
@@ -219,11 +235,21 @@ mod tests {
     fn expired_and_revoked_keys_are_unknown() {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         let table = KeyTable::default();
-        table.replace(vec![row(&key, Some(10), None)]);
+        table.replace(vec![row(&key, Some(10), None)], 1);
         assert!(table.find(&key.text, 9).is_some());
         assert!(table.find(&key.text, 10).is_none());
-        table.replace(vec![row(&key, None, Some(5))]);
+        table.replace(vec![row(&key, None, Some(5))], 1);
         assert!(table.find(&key.text, 9).is_none());
+    }
+
+    #[test]
+    fn revoked_rows_are_held_for_the_copy_and_never_found() {
+        let key = make_key(Role::Client, &SystemRandom).unwrap();
+        let table = KeyTable::default();
+        table.replace(vec![row(&key, None, Some(5))], 7);
+        let (rows, sequence) = table.held();
+        assert_eq!((rows[0].revoked_at, sequence), (Some(5), 7));
+        assert!(table.find(&key.text, 0).is_none());
     }
 
     #[test]
@@ -231,13 +257,13 @@ mod tests {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         let table = KeyTable::default();
         let mut replacements = table.replacements();
-        table.replace(vec![row(&key, Some(10), None)]);
+        table.replace(vec![row(&key, Some(10), None)], 1);
         assert!(replacements.has_changed().unwrap());
         replacements.mark_unchanged();
         assert_eq!(table.holder("k-1", 9), table.find(&key.text, 9));
         assert!(table.holder("k-1", 9).is_some());
         assert_eq!((table.holder("k-1", 10), table.holder("k-2", 9)), (None, None));
-        table.replace(vec![row(&key, None, Some(5))]);
+        table.replace(vec![row(&key, None, Some(5))], 1);
         assert_eq!(table.holder("k-1", 9), None);
         assert!(replacements.has_changed().unwrap());
     }
@@ -246,14 +272,14 @@ mod tests {
     fn the_last_use_is_noted_to_ten_seconds() {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         let table = KeyTable::default();
-        table.replace(vec![row(&key, None, None)]);
+        table.replace(vec![row(&key, None, None)], 1);
         assert_eq!(table.used_since(0), []);
         for (now, noted) in [(50_000, 50_000), (59_999, 50_000), (60_000, 60_000)] {
             assert!(table.find(&key.text, now).is_some());
             assert_eq!(table.used_since(0), [("k-1".into(), noted)]);
         }
         assert_eq!(table.used_since(60_001), []);
-        table.replace(vec![row(&key, None, None)]);
+        table.replace(vec![row(&key, None, None)], 1);
         assert_eq!(table.used_since(0), [("k-1".into(), 60_000)], "a reload forgets no use");
     }
 }

@@ -52,6 +52,7 @@ impl FlagFile {
 
     fn stored(&self, number: i64, now_ms: i64) -> StoredFlag {
         StoredFlag {
+            key: self.document.key.clone(),
             number,
             version: self.version,
             state: self.state,

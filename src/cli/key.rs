@@ -102,7 +102,7 @@ impl Opened {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let store = open_ready(settings).await?;
         let clock: SharedClock = Arc::new(MachineClock);
-        let live = Arc::new(Live::new(store.clone(), Metrics::new()?, clock.clone()).await?);
+        let live = Arc::new(Live::new(store.clone(), Metrics::new()?, clock.clone()));
         let keys = Arc::new(KeyTable::default());
         let manage = Manage::new(store.clone(), live, keys, clock, Arc::new(SystemRandom));
         let environments = store.environments().await?;

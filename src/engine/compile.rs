@@ -8,7 +8,7 @@ use super::bucket::{Bucket, Salted};
 use super::condition::{Condition, Names};
 use super::flag::{self, Attribute, Document, Match, Scope, State};
 use super::index::{AudienceIndex, FlagIndex};
-use super::key::{FlagKey, RuleId, VariantKey};
+use super::key::{FlagKey, PlacementKey, RuleId, VariantKey};
 use super::share::{PPM, Share};
 
 /// Finds what a document names.
@@ -22,6 +22,8 @@ pub trait Lookup {
 /// A stored flag, as loading hands it over.
 #[derive(Debug, Clone)]
 pub struct StoredFlag {
+    /// Its key; a document with another one is not its own.
+    pub key: FlagKey,
     /// Its number in the environment, for events.
     pub number: i64,
     /// Its version.
@@ -143,6 +145,10 @@ pub struct CompiledFlag {
     pub json: Arc<str>,
     /// Why it cannot decide, if it cannot.
     pub broken: Option<Arc<str>>,
+    /// Why its newest stored form is not the one that decides, where an older one goes on.
+    pub frozen: Option<Arc<str>>,
+    /// Where its entry is shown; known of many documents that cannot be read as a whole.
+    pub(super) placement: Option<PlacementKey>,
     /// The unit's attribute, such as `user.id`.
     pub unit_attribute: Box<str>,
     pub(super) compiled: Arc<Compiled>,
@@ -181,18 +187,44 @@ impl CompiledFlag {
             document: None,
             json: "".into(),
             broken: Some("not loaded".into()),
+            frozen: None,
+            placement: None,
             unit_attribute: "".into(),
             compiled: Arc::new(Compiled::nothing()),
         }
     }
 
-    /// Compiles `flag` into the place of `old`.
-    pub(super) fn compile(
+    /// What stands in the place of `old` once `flag` is stored: its compiled form, or, where that cannot decide, the
+    /// old one, frozen.
+    pub(super) fn after(
         flag: StoredFlag,
         old: &Self,
         lookup: &dyn Lookup,
         attributes: &mut Attributes,
     ) -> Self {
+        if flag.version < old.version {
+            let why = format!("its version fell from {} to {}", old.version, flag.version);
+            return old.frozen_as(old.state, why.into());
+        }
+        let compiled = Self::compile(flag, old, lookup, attributes);
+        match &compiled.broken {
+            // What shuts it needs no document. What opens it does.
+            Some(why) if old.broken.is_none() => {
+                let state = if compiled.state == State::Live { old.state } else { compiled.state };
+                old.frozen_as(state, why.clone())
+            }
+            _ => compiled,
+        }
+    }
+
+    /// This form, which goes on in `state` because the newest one cannot decide.
+    pub(super) fn frozen_as(&self, state: State, why: Arc<str>) -> Self {
+        let stage = self.stage.filter(|_| state == State::Live);
+        Self { state, stage, frozen: Some(why), ..self.clone() }
+    }
+
+    /// Compiles `flag` into the place of `old`.
+    fn compile(flag: StoredFlag, old: &Self, lookup: &dyn Lookup, attributes: &mut Attributes) -> Self {
         let (document, compiled, broken) = match flag.document {
             Ok(document) => match Compiled::new(&document, lookup, attributes) {
                 Ok(compiled) => (Some(document), compiled, None),
@@ -201,6 +233,10 @@ impl CompiledFlag {
             Err(why) => (None, Compiled::nothing(), Some(why)),
         };
         let unit = document.as_ref().map_or_else(Attribute::user_id, |document| document.unit.clone());
+        let placement = match &document {
+            Some(document) => document.placement.clone(),
+            None => placement_of(&flag.json),
+        };
         Self {
             key: old.key.clone(),
             index: old.index,
@@ -214,6 +250,8 @@ impl CompiledFlag {
             document,
             json: flag.json,
             broken,
+            frozen: None,
+            placement,
             unit_attribute: unit.to_string().into(),
             compiled: Arc::new(compiled),
         }
@@ -227,9 +265,9 @@ impl CompiledFlag {
     /// Whether the environment's tables (keys, placements, steps) see this flag as they saw `other`.
     pub(super) fn stands_like(&self, other: &Self) -> bool {
         let tables = |flag: &Self| {
-            flag.document
-                .as_ref()
-                .map(|d| (d.placement.clone(), d.position, d.funnel.clone(), d.metrics.clone()))
+            let document = flag.document.as_ref();
+            let document = document.map(|d| (d.position, d.funnel.clone(), d.metrics.clone()));
+            (flag.placement.clone(), document)
         };
         let archived = |flag: &Self| flag.state == State::Archived;
         self.number == other.number && archived(self) == archived(other) && tables(self) == tables(other)
@@ -397,6 +435,12 @@ impl Compiled {
             variants,
         })
     }
+}
+
+/// The placement that a document names which cannot be read as a whole: its entry is then listed with its error.
+fn placement_of(json: &str) -> Option<PlacementKey> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    PlacementKey::parse(value.get("placement")?.as_str()?).ok()
 }
 
 fn compile_asks(rules: &[Rule], gate: Option<&Gate>) -> Box<[Ask]> {

@@ -10,7 +10,7 @@ use super::decision::Decision;
 use super::evaluate::evaluate;
 use super::explain::Silent;
 use super::flag::{AudienceKind, Document, Faults, State, read};
-use super::key::{AudienceKey, EnvironmentKey};
+use super::key::{AudienceKey, EnvironmentKey, FlagKey};
 use super::membership::{IdHasher, IdSet, NothingFetched};
 use super::snapshot::{Audience, Snapshot};
 
@@ -37,6 +37,7 @@ pub(crate) fn flag_json(fields: &Value) -> Value {
 /// As loading hands over a live flag.
 pub(crate) fn stored(json: &Value) -> StoredFlag {
     StoredFlag {
+        key: FlagKey::parse(json["key"].as_str().unwrap()).unwrap(),
         number: 1,
         version: 1,
         state: State::Live,

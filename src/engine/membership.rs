@@ -209,6 +209,23 @@ impl Members {
         self.base.is_empty() && self.turned.is_empty()
     }
 
+    /// The base, which versions of one audience share.
+    #[must_use]
+    pub fn base_set(&self) -> &Arc<IdSet> {
+        &self.base
+    }
+
+    /// Members with this base, over which nothing stands yet.
+    #[must_use]
+    pub fn over_base(base: Arc<IdSet>) -> Self {
+        Self { base, turned: Map::default() }
+    }
+
+    /// What stands over the base: hash, the audience's version that did it, whether it is a member now.
+    pub fn turned_ids(&self) -> impl Iterator<Item = (u64, i64, bool)> {
+        self.turned.iter().map(|(hash, turned)| (*hash, turned.version, turned.member))
+    }
+
     /// How many ids stand over the base.
     #[must_use]
     pub fn turned(&self) -> usize {

@@ -102,7 +102,7 @@ impl Snapshot {
         for flag in flags {
             let Some(index) = next.index_of_stored(&flag) else { continue };
             let Some(old) = next.flag(index).cloned() else { continue };
-            let compiled = CompiledFlag::compile(flag, &old, &next, &mut attributes);
+            let compiled = CompiledFlag::after(flag, &old, &next, &mut attributes);
             tables_stale |= !old.stands_like(&compiled);
             if let Some(place) = next.flags.get_mut(index.at()) {
                 *place = Arc::new(compiled);
@@ -151,6 +151,27 @@ impl Snapshot {
         self.asks = if asks.iter().all(|asks| asks.is_empty()) { Arc::default() } else { asks.into() };
     }
 
+    /// Whether the flags and audiences of `other` are these very ones, whatever its number.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Arc<CompiledFlag>, &Arc<CompiledFlag>)| Arc::ptr_eq(own, other);
+        self.flags.len() == other.flags.len()
+            && self.flags.iter().zip(&other.flags).all(same)
+            && self.audience_by_key == other.audience_by_key
+    }
+
+    /// This snapshot with the flags at `places` frozen as they are, because of `why`.
+    #[must_use]
+    pub fn freeze(&self, places: &[FlagIndex], why: &str) -> Self {
+        let mut next = self.clone();
+        for index in places {
+            if let Some(place) = next.flags.get_mut(index.at()) {
+                *place = Arc::new(place.frozen_as(place.state, why.into()));
+            }
+        }
+        next
+    }
+
     /// Whether any flag may ask an audience that is not in memory.
     #[must_use]
     #[inline]
@@ -196,15 +217,9 @@ impl Snapshot {
         }
     }
 
-    /// The place of a flag, a new one for a new flag. A document that cannot be read still has its key in its JSON.
+    /// The place of a flag, a new one for a new flag.
     fn index_of_stored(&mut self, flag: &StoredFlag) -> Option<FlagIndex> {
-        let key = match &flag.document {
-            Ok(document) => document.key.clone(),
-            Err(_) => {
-                let json: serde_json::Value = serde_json::from_str(&flag.json).ok()?;
-                FlagKey::parse(json.get("key")?.as_str()?).ok()?
-            }
-        };
+        let key = flag.key.clone();
         if let Some(index) = self.by_key.get(&key) {
             return Some(*index);
         }
@@ -221,12 +236,12 @@ impl Snapshot {
         let mut placements: Map<PlacementKey, Vec<FlagIndex>> = Map::default();
         let mut steps: Map<Box<str>, StepUse> = Map::default();
         for flag in &self.flags {
-            let Some(document) = &flag.document else { continue };
-            if let Some(placement) = &document.placement
+            if let Some(placement) = &flag.placement
                 && flag.state != State::Archived
             {
                 placements.entry(placement.clone()).or_default().push(flag.index);
             }
+            let Some(document) = &flag.document else { continue };
             let stops = document.funnel.iter().map(|stop| (&stop.step, StepKind::Stop));
             let metrics = document.metrics.iter().map(|metric| (&metric.step, StepKind::Metric));
             for (step, kind) in stops.chain(metrics) {

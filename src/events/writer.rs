@@ -170,7 +170,10 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "events could not be stored; their senders were told");
+                // An outage is said once by whoever watches the database, not with each call.
+                if error != StoreError::Away {
+                    tracing::error!(%error, "events could not be stored; their senders were told");
+                }
                 let error = Arc::new(error);
                 for job in jobs {
                     drop(job.answer.send(Err(error.clone())));

@@ -138,8 +138,10 @@ fn stream_access(req: &HttpRequest) -> Result<StreamAccess, Problem> {
         return query.map(|_| StreamAccess::Granted { actor, environment });
     };
     let now_ms = service.clock.now_ms();
-    let Ok(pass) = service.tokens.open_stream(token, stream_epoch(now_ms)) else {
-        return Ok(StreamAccess::Dead);
+    let secrets = service.live.secrets();
+    let Ok(pass) = secrets.tokens.open_stream(token, stream_epoch(now_ms)) else {
+        // Before any secret is known, a good token looks like a bad one.
+        return if service.live.is_ready() { Ok(StreamAccess::Dead) } else { Err(super::not_ready()) };
     };
     let environment = service.live.by_number(pass.environment);
     let holder = service.keys.holder(&pass.key, now_ms);
@@ -171,14 +173,19 @@ fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor
     Ok(actor)
 }
 
-/// The holder of the request's key. `Authorization: Bearer` comes before `X-API-Key`.
-fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
+/// The key that a request carries. `Authorization: Bearer` comes before `X-API-Key`.
+fn sent_key(req: &HttpRequest) -> Option<&str> {
     let headers = req.headers();
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let key = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
+    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+}
+
+/// The holder of the request's key.
+fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
+    let key = sent_key(req);
     let Some(key) = key else {
         return Err(Problem::new(
             Code::Unauthorized,
@@ -187,6 +194,10 @@ fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Prob
     };
     if let Some(actor) = service.keys.find(key, service.clock.now_ms()) {
         return Ok(actor);
+    }
+    // Before any key is known, a good one looks like a bad one.
+    if service.keys.is_empty() {
+        return Err(super::not_ready());
     }
     service.metrics.auth_failures.with_label_values(&[] as &[&str]).inc();
     service.limits.failed_authentication(address(req, service))?;
@@ -271,4 +282,10 @@ guarded!(A, B, C, D);
 /// As of [`GlobalAccess`].
 pub(super) fn require<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
     authorise::<R>(req, service)
+}
+
+/// The caller, where more is told to whoever has the right `R`, and nobody is refused.
+pub(super) fn known_holder<R: Right>(req: &HttpRequest, service: &Service) -> Option<Arc<Actor>> {
+    let actor = service.keys.find(sent_key(req)?, service.clock.now_ms())?;
+    R::allows(actor.role).then_some(actor)
 }

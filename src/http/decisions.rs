@@ -35,7 +35,7 @@ pub async fn decide(
     } else {
         Fetched::default()
     };
-    let day = service.clock.today();
+    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
     let mut out = Vec::with_capacity(1_024);
     out.extend_from_slice(b"{\"environment\":");
     push_text(&mut out, snapshot.environment().as_str());
@@ -49,7 +49,7 @@ pub async fn decide(
         let decision = decide::one(&published, flag, &parsed.context, &fetched);
         write_entry(&decision, &parsed.context, access.actor.role.sees_rules(), &mut out);
         push_optional(&mut out, ",\"exposure_token\":", |out| {
-            decide::seal(snapshot, &decision, &parsed.context, &service.tokens, day, out)
+            decide::seal(snapshot, &decision, &parsed.context, &secrets.tokens, day, out)
         });
         out.push(b'}');
     }

@@ -65,14 +65,15 @@ struct Checked {
 /// Sorts the events into rows and refusals.
 async fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<Checked, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
-    let nothing = Fetched::default();
+    let (nothing, secrets) = (Fetched::default(), service.live.secrets());
+    let unit_ids = service.unit_ids().ok_or_else(super::not_ready)?;
     let mut checker = Checker {
         fetched: &nothing,
         published: &published,
-        tokens: &service.tokens,
+        tokens: &secrets.tokens,
         role: access.actor.role,
         now_ms: service.clock.now_ms(),
-        unit_ids: &service.unit_ids,
+        unit_ids: &unit_ids,
         currencies: &service.currencies,
     };
     let fetched = if published.snapshot.reads_through() && access.actor.role != Role::Client {
@@ -141,7 +142,7 @@ pub async fn verify(
     let VerifyBody { token } = typed(&body.0)?;
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let today = service.clock.today();
-    let answer = match service.tokens.open(&token, access.environment.number, today) {
+    let answer = match service.live.secrets().tokens.open(&token, access.environment.number, today) {
         Err(error) => json!({"valid": false, "code": error.code()}),
         Ok(exposure) => match published.snapshot.find(&exposure.flag) {
             None => json!({"valid": false, "code": "token_invalid"}),

@@ -208,6 +208,15 @@ impl Problem {
                     format!("it is at version {current}, you sent {sent}"),
                 );
             }
+            StoreError::Away => {
+                return Self::new(Code::DatabaseUnavailable, "the database is away; nothing was changed");
+            }
+            StoreError::SetBack { .. } => {
+                return Self::new(
+                    Code::DatabaseUnavailable,
+                    "the database is older than what is served, so nothing is changed in it: see /readyz",
+                );
+            }
             StoreError::Exists => return Self::new(Code::StateConflict, "it exists already"),
             _ => {}
         }

@@ -174,7 +174,7 @@ fn write_event_streams(pass: &StreamPass<'_>, service: &Service, out: &mut Vec<u
     out.extend_from_slice(b",\"eventStreams\":[{\"type\":\"sse\",\"endpoint\":{\"requestUri\":\"");
     out.extend_from_slice(SSE_PATH.as_bytes());
     out.extend_from_slice(b"?token=");
-    if service.tokens.seal_stream(pass, out) {
+    if service.live.secrets_now().tokens.seal_stream(pass, out) {
         out.extend_from_slice(b"\"},\"inactivityDelaySec\":120}]");
     } else {
         out.truncate(before);
@@ -263,7 +263,8 @@ fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec
     }
     push_optional(out, ",\"exposureToken\":", |out| {
         let day = answer.service.clock.today();
-        decide::seal(&answer.published.snapshot, decision, answer.context, &answer.service.tokens, day, out)
+        let secrets = answer.service.live.secrets_now();
+        decide::seal(&answer.published.snapshot, decision, answer.context, &secrets.tokens, day, out)
     });
     out.extend_from_slice(b"}}");
 }

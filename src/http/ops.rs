@@ -1,25 +1,52 @@
 //! What operators ask: alive, ready, metrics.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::access::{Open, require};
+use super::access::{Open, known_holder, require};
 use super::problem::{Code, Problem};
 use super::service::Service;
 use crate::access::role::Observe;
+use crate::clock::rfc3339;
+use crate::live::health::Degraded;
 
 /// `GET /healthz`: the process answers.
 pub async fn healthz(_: Open) -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: 200 once every environment has a snapshot that decides.
-pub async fn readyz(_: Open, service: Data<Service>) -> HttpResponse {
-    let ready = service.live.is_ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(json!({"status": if ready { "ready" } else { "starting" }}))
+/// `GET /readyz`: 200 once every environment has a snapshot that decides, whatever else is not as it should be; that is
+/// told to whoever may read metrics. Nothing is asked for it, so that it never waits for what is broken.
+pub async fn readyz(_: Open, req: HttpRequest, service: Data<Service>) -> HttpResponse {
+    let (ready, degraded) = (service.live.is_ready(), service.live.degraded());
+    let (status, word) = match (ready, degraded.is_empty()) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+    };
+    let mut body = json!({"status": word});
+    // Before the keys are known, and to whoever may not see more, the word alone.
+    if let Some(actor) = known_holder::<Observe>(&req, &service) {
+        let seen = degraded.iter().filter(|fault| match (&fault.environment, actor.environment) {
+            (Some((number, _)), Some(own)) => *number == own,
+            _ => true,
+        });
+        let reasons: Vec<Value> = seen.map(reason).collect();
+        if let Value::Object(body) = &mut body {
+            body.insert("reasons".into(), reasons.into());
+        }
+    }
+    HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body)
+}
+
+fn reason(fault: &Degraded) -> Value {
+    let mut reason = json!({"code": fault.code, "since": rfc3339(fault.since), "detail": fault.detail});
+    if let (Some((_, key)), Value::Object(reason)) = (&fault.environment, &mut reason) {
+        reason.insert("environment".into(), key.as_str().into());
+    }
+    reason
 }
 
 /// `GET /`: where to go.

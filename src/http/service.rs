@@ -15,7 +15,6 @@ use crate::report::export::Exports;
 use crate::settings::Settings;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_id::RequestIds;
-use crate::token::TokenKeys;
 
 /// What handlers share.
 pub struct Service {
@@ -27,12 +26,8 @@ pub struct Service {
     pub live: Arc<Live>,
     /// Who may call.
     pub keys: Arc<KeyTable>,
-    /// Seals and opens tokens.
-    pub tokens: TokenKeys,
     /// Where events wait.
     pub events: Queue,
-    /// How unit ids are stored.
-    pub unit_ids: UnitIds,
     /// Currencies that events may name.
     pub currencies: Vec<String>,
     /// Changes and reads configuration.
@@ -49,4 +44,15 @@ pub struct Service {
     pub streams: Arc<Places>,
     /// Makes ids of requests.
     pub request_ids: RequestIds,
+}
+
+impl Service {
+    /// How unit ids are stored; `None` before the secret for it is known.
+    #[must_use]
+    pub fn unit_ids(&self) -> Option<UnitIds> {
+        match self.settings.unit_ids {
+            crate::settings::UnitIds::Plain => Some(UnitIds::Plain),
+            crate::settings::UnitIds::Hashed => self.live.secrets().unit_ids.map(UnitIds::Hashed),
+        }
+    }
 }

@@ -25,6 +25,9 @@ impl Jobs {
         let mut closed: Set<Closed> = Set::default();
         loop {
             ticks.tick().await;
+            if self.store.is_away() {
+                continue;
+            }
             for environment in self.live.environments() {
                 if let Err(error) = self.close_expired_of(&environment, &mut closed).await {
                     tracing::warn!(%error, environment = %environment.key, "the end of a test could not be written down yet");

@@ -29,6 +29,9 @@ impl Jobs {
                 _ = swaps.changed() => tokio::time::sleep(SETTLES_AFTER).await,
             }
             swaps.mark_unchanged();
+            if self.store.is_away() {
+                continue;
+            }
             if let Err(error) = self.beat(node, &mut written).await {
                 tracing::warn!(%error, "what this instance decides by could not be written down");
             }

@@ -17,6 +17,9 @@ impl Jobs {
         let mut ticks = ticks(LOOK_EVERY);
         loop {
             ticks.tick().await;
+            if self.store.is_away() {
+                continue;
+            }
             if let Err(error) = self.retain_if_due().await {
                 tracing::warn!(%error, "old rows could not all be deleted yet; it is tried again");
             }

@@ -4,23 +4,24 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use tokio::sync::{Notify, watch};
 
 use super::error::LiveError;
 use super::feed::{Feed, Swap};
-use super::load::{self, AudienceKeys};
-use super::members::{Loaded, Loading};
+use super::health::{CopyStatus, Faults, Standing};
+use super::load;
 use super::meters::FlagMeters;
-use super::signing::{EnvironmentSettings, Signing};
+use super::secrets::Secrets;
+use super::signing::Signing;
 use crate::audiences::ReadThrough;
 use crate::audiences::readthrough::Bounds;
 use crate::clock::SharedClock;
 use crate::engine::decision::Decision;
-use crate::engine::key::{AudienceKey, EnvironmentKey};
+use crate::engine::key::EnvironmentKey;
 use crate::engine::map::Map;
 use crate::engine::snapshot::Snapshot;
-use crate::store::{AudienceRow, EnvironmentRow, FlagRow, Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes that audiences in memory may take where nobody says how many.
@@ -35,6 +36,8 @@ pub struct Published {
     pub expired: i64,
     /// What clients' units must be.
     pub signing: Arc<Signing>,
+    /// What of it cannot be read as it is stored.
+    pub faults: Faults,
     meters: Vec<Arc<FlagMeters>>,
 }
 
@@ -61,7 +64,9 @@ pub struct Environment {
     /// One at a time makes the next snapshot, in the order of numbers.
     pub(super) applying: tokio::sync::Mutex<()>,
     /// The number at which stored events were last erased, as far as this instance knows.
-    erased_at: AtomicI64,
+    pub(super) erased_at: AtomicI64,
+    /// How it stands with the database.
+    pub(super) standing: Standing,
     /// Taken for a swap: shutting a flag at its end does not wait for a load.
     swapping: Mutex<()>,
 }
@@ -94,14 +99,20 @@ pub struct Live {
     /// Taken while an environment is added: two of one number would decide apart.
     adding: Mutex<()>,
     /// Once ready it stays so: an environment made later, and not loaded yet, holds up nothing but itself.
-    ready: AtomicBool,
+    pub(super) ready: AtomicBool,
     pub(super) store: Store,
-    metrics: Metrics,
-    clock: SharedClock,
-    pub(super) audience_keys: AudienceKeys,
+    pub(super) metrics: Metrics,
+    pub(super) clock: SharedClock,
+    pub(super) secrets: ArcSwap<Secrets>,
+    /// When an operator last said that the database was restored on purpose, as far as is known here.
+    pub(super) restored_at: AtomicI64,
+    /// How it stands with the copy on disk.
+    pub copy: CopyStatus,
+    /// Since when the database's keys are older than those known, and why.
+    pub(super) keys_refused: Mutex<Option<(i64, String)>>,
     /// Bytes that all audiences in memory may take.
     pub(super) memory_bytes: u64,
-    read_through: Arc<ReadThrough>,
+    pub(super) read_through: Arc<ReadThrough>,
     /// The sum of the snapshots' numbers when audiences were tended last.
     pub(super) tended: AtomicI64,
     /// Somebody waits for what others changed.
@@ -116,29 +127,29 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// A live state without environments.
-    ///
-    /// # Errors
-    /// [`LiveError`] if the database's secret for audiences cannot be read.
-    pub async fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Result<Self, LiveError> {
-        let audience_keys = AudienceKeys::load(&store).await?;
+    /// A live state without environments and secrets.
+    #[must_use]
+    pub fn new(store: Store, metrics: Metrics, clock: SharedClock) -> Self {
         let (table, adding, ready) = (ArcSwap::default(), Mutex::default(), AtomicBool::default());
         let (hurry, swapped) = (Notify::new(), watch::Sender::new(()));
         let read_through = Arc::new(ReadThrough::new(store.clone(), &metrics, Bounds::default()));
-        Ok(Self {
+        Self {
             table,
             adding,
             ready,
             store,
             metrics,
             clock,
-            audience_keys,
+            secrets: ArcSwap::from_pointee(Secrets::none()),
+            restored_at: AtomicI64::new(0),
+            copy: CopyStatus::default(),
+            keys_refused: Mutex::default(),
             memory_bytes: MEMORY_BYTES,
             read_through,
             tended: AtomicI64::new(-1),
             hurry,
             swapped,
-        })
+        }
     }
 
     /// Sets how many bytes audiences in memory may take, and how the others are read.
@@ -175,10 +186,22 @@ impl Live {
         all
     }
 
-    /// The keys that audiences are hashed with.
+    /// The database's secrets; none before it, or the copy on disk, was read.
     #[must_use]
-    pub fn audience_keys(&self) -> &AudienceKeys {
-        &self.audience_keys
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.load_full()
+    }
+
+    /// The same for a moment, without counting a holder: for what is done at every decision.
+    #[must_use]
+    #[inline]
+    pub fn secrets_now(&self) -> Guard<Arc<Secrets>> {
+        self.secrets.load()
+    }
+
+    /// Takes the place of the secrets that were known.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.secrets.store(Arc::new(secrets));
     }
 
     /// Whether every environment that the start found serves a snapshot.
@@ -206,46 +229,21 @@ impl Live {
         self.swapped.subscribe()
     }
 
-    /// Loads environments that are new, and the changes of those that are behind the database. One that fails
-    /// does not hold up the others.
-    ///
-    /// # Errors
-    /// The last [`LiveError`]; what decides goes on deciding.
-    pub async fn refresh(&self) -> Result<(), LiveError> {
-        let mut outcome = Ok(());
-        for row in self.store.environments().await? {
-            let behind = |environment: &Environment| {
-                environment.published().is_none_or(|published| published.snapshot.number() < row.snapshot)
-            };
-            let environment = self.by_number(row.number).map_or_else(|| self.add(&row), Ok);
-            let caught_up = match environment {
-                Ok(environment) if behind(&environment) => self.catch_up(&environment).await.map(drop),
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            };
-            outcome = caught_up.and(outcome);
-        }
-        if outcome.is_ok() && !self.table.load().by_number.is_empty() {
-            self.ready.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    fn add(&self, row: &EnvironmentRow) -> Result<Arc<Environment>, LiveError> {
+    pub(super) fn add(&self, number: i64, key: &str) -> Result<Arc<Environment>, LiveError> {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.by_number(row.number) {
+        if let Some(known) = self.by_number(number) {
             return Ok(known);
         }
-        let unreadable = |_| {
-            LiveError::Unreadable(format!("environment {} has the unreadable key {:?}", row.number, row.key))
-        };
+        let unreadable =
+            |_| LiveError::Unreadable(format!("environment {number} has the unreadable key {key:?}"));
         let environment = Arc::new(Environment {
-            key: EnvironmentKey::parse(&row.key).map_err(unreadable)?,
-            number: row.number,
-            feed: Feed::new(&row.key, &self.metrics),
+            key: EnvironmentKey::parse(key).map_err(unreadable)?,
+            number,
+            feed: Feed::new(key, &self.metrics),
             current: ArcSwapOption::empty(),
             applying: tokio::sync::Mutex::default(),
             erased_at: AtomicI64::new(0),
+            standing: Standing::default(),
             swapping: Mutex::default(),
         });
         let old = self.table.load();
@@ -254,99 +252,6 @@ impl Live {
         table.by_number.insert(environment.number, environment.clone());
         self.table.store(Arc::new(table));
         Ok(environment)
-    }
-
-    /// Brings `environment` to the newest state in the database: what its own changes and those of others made.
-    ///
-    /// # Errors
-    /// [`LiveError`]; what decides goes on deciding.
-    pub async fn catch_up(&self, environment: &Environment) -> Result<Arc<Published>, LiveError> {
-        let _one_at_a_time = environment.applying.lock().await;
-        let Some(current) = environment.published() else {
-            let hasher = self.audience_keys.newest()?;
-            let empty = Snapshot::empty(environment.key.clone(), environment.number, hasher);
-            return self.reload(environment, &empty, None).await;
-        };
-        let changed = match self.store.read_changes(environment.number, current.snapshot.number()).await {
-            Ok(Some(changed)) => changed,
-            Ok(None) => return Ok(current),
-            Err(StoreError::Swept { .. }) => {
-                return self.reload(environment, &current.snapshot, Some(&current)).await;
-            }
-            // One line that cannot be read must not freeze the whole environment.
-            Err(StoreError::Corrupt { what }) => {
-                tracing::error!(environment = %environment.key, %what, "changes cannot be read; everything is loaded again");
-                return self.reload(environment, &current.snapshot, Some(&current)).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if changed.erased {
-            environment.erased_at.fetch_max(changed.environment.snapshot, Ordering::AcqRel);
-        }
-        let mut base = current.snapshot.clone();
-        for key in &changed.deleted_audiences {
-            base = base.without_audience(key);
-        }
-        let snapshot =
-            self.compile(&base, changed.environment.snapshot, changed.audiences, changed.flags).await?;
-        let signing = signing_of(&changed.environment, Some(&current));
-        let published = self.publish(environment, |_| Some((snapshot, signing)));
-        if let Some(at) = changed.changes.last().map(|change| change.at) {
-            let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
-            let seconds = Duration::from_millis(ms).as_secs_f64();
-            self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds);
-        }
-        published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
-    }
-
-    /// Loads everything of `environment` over `base`.
-    async fn reload(
-        &self,
-        environment: &Environment,
-        base: &Snapshot,
-        current: Option<&Published>,
-    ) -> Result<Arc<Published>, LiveError> {
-        let loaded = self.store.read_snapshot(environment.number).await?;
-        // What happened in between is not known.
-        environment.erased_at.fetch_max(loaded.environment.snapshot, Ordering::AcqRel);
-        let there = |key: &AudienceKey| loaded.audiences.iter().any(|row| row.key == key.as_str());
-        let mut base = base.clone();
-        for gone in base.clone().audiences().iter().filter(|audience| !there(&audience.key)) {
-            base = base.without_audience(gone.key.as_str());
-        }
-        let snapshot =
-            self.compile(&base, loaded.environment.snapshot, loaded.audiences, loaded.flags).await?;
-        let signing = signing_of(&loaded.environment, current);
-        let published = self.publish(environment, |_| Some((snapshot, signing)));
-        published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
-    }
-
-    /// The snapshot after `base`, with these rows in it.
-    async fn compile(
-        &self,
-        base: &Snapshot,
-        number: i64,
-        audiences: Vec<AudienceRow>,
-        flags: Vec<FlagRow>,
-    ) -> Result<Snapshot, LiveError> {
-        let loaded = if audiences.is_empty() {
-            Vec::new()
-        } else {
-            let plan = self.plan().await?;
-            let loading = Loading { store: &self.store, keys: &self.audience_keys, base, plan: &plan };
-            loading.audiences(audiences).await?
-        };
-        let now_ms = self.clock.now_ms();
-        let flags = flags.into_iter().map(|row| load::flag(row, now_ms)).collect();
-        let next = base.next(number, loaded.iter().map(|loaded| loaded.audience.clone()).collect(), flags);
-        // Before it serves, the cache forgets what is not so any more.
-        for Loaded { audience, turned } in loaded {
-            if let Some(index) = next.audience_index(audience.key.as_str()) {
-                let newest = (audience.generation, audience.version);
-                self.read_through.turned(next.environment_number(), index, newest, turned);
-            }
-        }
-        Ok(next)
     }
 
     /// Shuts the flags whose end has passed, database or not: it never waits for a load.
@@ -389,11 +294,9 @@ impl Live {
         });
         let meters = meters.collect();
         let expired = snapshot.flags().iter().filter(|flag| flag.expired).count();
-        let broken = snapshot.flags().iter().filter(|flag| flag.broken.is_some()).count();
-        self.metrics
-            .flags_unreadable
-            .with_label_values(&[key])
-            .set(i64::try_from(broken).unwrap_or(i64::MAX));
+        load::tell_of_frozen(key, old.map(|old| &old.snapshot), &snapshot);
+        let faults = Faults::of(&snapshot, old.map(|old| &old.faults), self.clock.now_ms());
+        faults.show(key, &self.metrics);
         let held = snapshot.audiences().iter().filter_map(|audience| audience.ids.as_ref());
         let held: usize = held.map(|ids| ids.bytes()).sum();
         let held = i64::try_from(held).unwrap_or(i64::MAX);
@@ -403,7 +306,7 @@ impl Live {
         let seconds = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
         let expired = i64::try_from(expired).unwrap_or(i64::MAX);
-        let published = Arc::new(Published { snapshot, expired, signing, meters });
+        let published = Arc::new(Published { snapshot, expired, signing, faults, meters });
         environment.current.store(Some(published.clone()));
         environment.feed.tell(&Swap {
             old: old.map(|old| &old.snapshot),
@@ -413,16 +316,5 @@ impl Live {
         });
         self.swapped.send_replace(());
         Some(published)
-    }
-}
-
-/// What `row` demands of clients' units; what `current` does where that cannot be read.
-fn signing_of(row: &EnvironmentRow, current: Option<&Published>) -> Arc<Signing> {
-    match EnvironmentSettings::parse(&row.settings) {
-        Ok(settings) => Arc::new(Signing::of(&settings)),
-        Err(why) => {
-            tracing::error!(environment = %row.key, %why, "an environment's settings cannot be read; the last good ones hold, or else no client's unit counts");
-            current.map_or_else(|| Arc::new(Signing::closed()), |current| current.signing.clone())
-        }
     }
 }

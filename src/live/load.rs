@@ -6,27 +6,27 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::error::LiveError;
-use crate::engine::compile::StoredFlag;
+use crate::engine::compile::{CompiledFlag, StoredFlag};
 use crate::engine::flag::{self, Document, Faults, State};
 use crate::engine::json;
+use crate::engine::key::FlagKey;
 use crate::engine::membership::IdHasher;
-use crate::store::{FlagRow, Store};
+use crate::engine::snapshot::Snapshot;
+use crate::store::{FlagRow, SecretRow};
 
 /// The database's secrets that audience ids are hashed with, by number.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AudienceKeys(Vec<(i64, IdHasher)>);
 
 impl AudienceKeys {
-    /// Reads them.
+    /// Those among the secrets of a database.
     ///
     /// # Errors
-    /// [`LiveError`] if the database fails or a secret has not 32 bytes.
-    pub async fn load(store: &Store) -> Result<Self, LiveError> {
+    /// [`LiveError`] if one has not 32 bytes.
+    pub(super) fn of(rows: &[SecretRow]) -> Result<Self, LiveError> {
         let mut keys = Vec::new();
-        for row in store.secrets("audience").await? {
-            let secret = <[u8; 32]>::try_from(row.value.as_slice())
-                .map_err(|_error| LiveError::Unreadable("a secret for audiences has not 32 bytes".into()))?;
-            keys.push((row.number, IdHasher::new(secret)));
+        for row in rows.iter().filter(|row| row.purpose == "audience") {
+            keys.push((row.number, IdHasher::new(bytes(row)?)));
         }
         keys.sort_by_key(|(number, _)| *number);
         Ok(Self(keys))
@@ -48,6 +48,16 @@ impl AudienceKeys {
     pub fn newest_number(&self) -> i64 {
         self.0.last().map_or(0, |(number, _)| *number)
     }
+}
+
+/// The bytes of a secret.
+///
+/// # Errors
+/// [`LiveError`] if there are not 32 of them.
+pub(super) fn bytes(row: &SecretRow) -> Result<[u8; 32], LiveError> {
+    <[u8; 32]>::try_from(row.value.as_slice()).map_err(|_error| {
+        LiveError::Unreadable(format!("the secret {} for {} has not 32 bytes", row.number, row.purpose))
+    })
 }
 
 /// SHA-256 of a stored document, as lower-case hex.
@@ -74,18 +84,25 @@ pub fn document(text: &str, sha256: &str) -> Result<Document, String> {
     }
 }
 
-/// A stored flag for a snapshot at `now_ms`.
+/// A stored flag for a snapshot at `now_ms`; `None` for one whose key is none: nobody can ask for it.
 #[must_use]
-pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
-    let document = document(&row.document, &row.sha256).map(Arc::new).map_err(Arc::<str>::from);
-    if let Err(why) = &document {
-        tracing::error!(flag = %row.key, version = row.version, %why, "a stored flag cannot be read; it answers an error");
-    }
+pub fn flag(row: FlagRow, now_ms: i64) -> Option<StoredFlag> {
+    let Ok(key) = FlagKey::parse(&row.key) else {
+        tracing::error!(flag = %row.key, "a stored flag has a key that cannot be read; it is left out");
+        return None;
+    };
+    let own = |document: Document| {
+        let stranger = document.key != key;
+        if stranger { Err(format!("its document is that of {:?}", document.key)) } else { Ok(document) }
+    };
+    let document = document(&row.document, &row.sha256).and_then(own);
+    let document = document.map(Arc::new).map_err(Arc::<str>::from);
     // Once the database has closed the stage, no clock that is behind opens the flag again.
     let closed = row.stage_open.is_none() && State::parse(&row.state) == Some(State::Live);
     let expired =
         document.as_ref().is_ok_and(|document| document.expire_at.is_some_and(|at| closed || at <= now_ms));
-    StoredFlag {
+    Some(StoredFlag {
+        key,
         number: row.number,
         version: row.version,
         // What cannot be read as open is shut.
@@ -96,6 +113,39 @@ pub fn flag(row: FlagRow, now_ms: i64) -> StoredFlag {
         updated_by: row.updated_by.into(),
         document,
         json: row.document.into(),
+    })
+}
+
+/// Whether a stored flag is what `known` was made of, so that nothing of it needs to be made again.
+#[must_use]
+pub fn is_same(row: &FlagRow, known: &CompiledFlag) -> bool {
+    let whole = known.broken.is_none() && known.frozen.is_none();
+    let stage = if known.expired { known.stage } else { row.stage_open };
+    whole
+        && (row.number, row.version, row.updated_at) == (known.number, known.version, known.updated_at)
+        && (row.state.as_str(), stage) == (known.state.as_str(), known.stage)
+        && *row.document == *known.json
+        && row.sha256 == checksum(&row.document)
+}
+
+/// Says each flag that does not decide by its newest form, once for each reason.
+pub fn tell_of_frozen(environment: &str, old: Option<&Snapshot>, new: &Snapshot) {
+    for flag in new.flags() {
+        let known = old.and_then(|old| old.find(flag.key.as_str()));
+        let said = |why: &Option<Arc<str>>, before: Option<&Option<Arc<str>>>| {
+            why.clone().filter(|why| before.and_then(Option::as_deref) != Some(&**why))
+        };
+        if let Some(why) = said(&flag.broken, known.map(|known| &known.broken)) {
+            tracing::error!(environment, flag = %flag.key, %why, "a stored flag cannot be read; it answers an error");
+        }
+        if let Some(why) = said(&flag.frozen, known.map(|known| &known.frozen)) {
+            tracing::error!(environment, flag = %flag.key, version = flag.version, %why,
+                "a stored flag cannot be read; it goes on as it was, all others move on");
+        }
+        if flag.frozen.is_none() && flag.broken.is_none() && known.is_some_and(|known| known.frozen.is_some())
+        {
+            tracing::info!(environment, flag = %flag.key, version = flag.version, "a frozen flag decides by its newest form again");
+        }
     }
 }
 

@@ -54,14 +54,19 @@ impl EnvironmentSettings {
 }
 
 /// What clients' units must be, made ready for deciding.
-#[derive(Debug)]
 pub struct Signing {
     /// Whether a client's unit counts only if it is signed.
     pub required: bool,
     /// The secrets that count.
     pub secrets: UnitSecrets,
-    /// Of the settings that it was made by.
-    made_by: blake3::Hash,
+    /// The settings that it was made by, as JSON; empty where none could be read.
+    settings: Box<str>,
+}
+
+impl std::fmt::Debug for Signing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signing(required: {})", self.required)
+    }
 }
 
 impl Signing {
@@ -69,20 +74,30 @@ impl Signing {
     #[must_use]
     pub fn of(settings: &EnvironmentSettings) -> Self {
         let texts = settings.unit_secrets.iter().map(|secret| secret.secret.as_str());
-        let made_by = blake3::hash(settings.text().as_bytes());
-        Self { required: settings.require_signed_units, secrets: UnitSecrets::new(texts), made_by }
+        Self {
+            required: settings.require_signed_units,
+            secrets: UnitSecrets::new(texts),
+            settings: settings.text().into(),
+        }
     }
 
     /// Where settings cannot be read and none were known: no client's unit counts, since unknown never opens.
     #[must_use]
     pub fn closed() -> Self {
-        Self { required: true, secrets: UnitSecrets::new([]), made_by: blake3::hash(&[]) }
+        Self { required: true, secrets: UnitSecrets::new([]), settings: "".into() }
     }
 
     /// Whether `other` was made by the same settings.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        self.made_by == other.made_by
+        self.settings == other.settings
+    }
+
+    /// The settings that it was made by, as JSON, for the copy on disk; empty where none could be read. They hold
+    /// secrets.
+    #[must_use]
+    pub fn settings(&self) -> &str {
+        &self.settings
     }
 }
 

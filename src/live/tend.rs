@@ -70,7 +70,8 @@ impl Live {
                 (known.version, known.generation) == (row.version, row.generation) && due(&known)
             })
         });
-        let loading = Loading { store: &self.store, keys: &self.audience_keys, base: snapshot, plan };
+        let secrets = self.secrets();
+        let loading = Loading { store: &self.store, keys: &secrets.audiences, base: snapshot, plan };
         let loaded = loading.audiences(rows).await?;
         for audience in &loaded {
             let held = if audience.audience.ids.is_some() { "memory" } else { "database" };

@@ -299,7 +299,8 @@ impl Manage {
         key: &AudienceKey,
         sorted: Sorted,
     ) -> Result<(Unfinished, i64), ManageError> {
-        let keys = self.live.audience_keys();
+        let secrets = self.live.secrets();
+        let keys = &secrets.audiences;
         let (hasher, hash_key) = (keys.newest().map_err(ManageError::Behind)?, keys.newest_number());
         let unfinished = Unfinished {
             store: self.store.clone(),

@@ -20,7 +20,7 @@ use crate::engine::validate::{Warning, validate};
 use crate::live::load::document;
 use crate::live::{Environment, Published};
 use crate::random::{Random, base32};
-use crate::store::{Change, FlagRow, VersionRow};
+use crate::store::{Change, FlagRow, StoreError, VersionRow};
 
 /// Characters of a salt that nobody gave.
 const SALT_CHARACTERS: usize = 26;
@@ -121,6 +121,7 @@ impl Manage {
         let row = self.store.flag(environment.number, key).await?;
         let proposal = self.propose(environment, key, value, State::Live, row.as_ref())?;
         let draft = StoredFlag {
+            key: key.clone(),
             number: row.as_ref().map_or(0, |row| row.number),
             version: row.as_ref().map_or(0, |row| row.version),
             state: State::Live,
@@ -201,7 +202,7 @@ impl Manage {
     ) -> Result<Changed, ManageError> {
         // A kill needs nothing but the row: it must not fail because something else cannot be loaded.
         let mut change = match wish {
-            StateChange::Kill => self.store.change(environment.number).await?,
+            StateChange::Kill => self.begin_behind(environment).await?,
             StateChange::Restore | StateChange::Archive => self.begin(environment).await?,
         };
         let row = self.existing(&mut change, key, precondition).await?;
@@ -269,11 +270,22 @@ impl Manage {
 
     /// Locks the environment, and brings this instance to the state that the lock protects.
     pub(super) async fn begin(&self, environment: &Environment) -> Result<Change, ManageError> {
-        let change = self.store.change(environment.number).await?;
+        let change = self.begin_behind(environment).await?;
         let behind =
             environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
         if behind {
             self.live.catch_up(environment).await.map_err(ManageError::Behind)?;
+        }
+        Ok(change)
+    }
+
+    /// Locks the environment of a database that is not older than what this instance decides by: there a change would
+    /// be stored and never served.
+    async fn begin_behind(&self, environment: &Environment) -> Result<Change, ManageError> {
+        let change = self.store.change(environment.number).await?;
+        let known = environment.published().map_or(0, |published| published.snapshot.number());
+        if change.snapshot() < known {
+            return Err(ManageError::Behind(StoreError::SetBack { at: change.snapshot(), known }.into()));
         }
         Ok(change)
     }

@@ -3,7 +3,7 @@
 use super::{Caller, Manage, ManageError, Page, audit};
 use crate::access::{Actor, Role, make_key};
 use crate::engine::key::is_plain;
-use crate::store::{KeyRow, NewKey};
+use crate::store::{KeyRow, NewKey, StoreError};
 
 /// Longest name of a key in characters.
 const NAME_CHARACTERS_MAX: usize = 100;
@@ -49,6 +49,7 @@ impl Manage {
                 "an admin key of one environment makes keys of that one only",
             ));
         }
+        self.refuse_older_keys(self.store.sequences().await?.keys)?;
         if self.store.keys().await?.len() >= KEYS_MAX {
             return Err(ManageError::Quota(format!("there are at most {KEYS_MAX} keys")));
         }
@@ -114,18 +115,52 @@ impl Manage {
             change.audit(audit(caller, now_ms, "revoke", "key", id, "{}")).await?;
             change.commit_keys().await?;
         }
-        self.reload_keys().await
+        match self.reload_keys().await {
+            // What is revoked is refused here all the same.
+            Err(ManageError::Store(StoreError::SetBack { .. })) => Ok(()),
+            reloaded => reloaded,
+        }
     }
 
     /// Brings the keys in memory to the state of the database.
     ///
     /// # Errors
-    /// [`ManageError`] of the database; the keys in memory stay as they were.
+    /// [`ManageError`] of the database; the keys in memory stay as they were. [`StoreError::SetBack`] if it is older than
+    /// they are: then keys that are revoked in it are refused here too, and nothing else of it is taken.
     pub async fn reload_keys(&self) -> Result<(), ManageError> {
         // In order: an older reading must not take the place of a newer one, and bring a revoked key back.
         let _one_at_a_time = self.reloading.lock().await;
-        self.keys.replace(self.store.keys().await?);
+        // Read first: what is added meanwhile is read again.
+        let sequence = self.store.sequences().await?.keys;
+        let rows = self.store.keys().await?;
+        if let Err(older) = self.refuse_older_keys(sequence) {
+            let (held, held_sequence) = self.keys.held();
+            let revoked_at = |id: &str| rows.iter().find(|row| row.id == id)?.revoked_at;
+            let news = |row: &&KeyRow| row.revoked_at.is_none() && revoked_at(&row.id).is_some();
+            if held.iter().any(|row| news(&row)) {
+                let also = held
+                    .iter()
+                    .cloned()
+                    .map(|row| KeyRow { revoked_at: row.revoked_at.or(revoked_at(&row.id)), ..row });
+                self.keys.replace(also.collect(), held_sequence);
+            }
+            return Err(older);
+        }
+        self.keys.replace(rows, sequence);
         Ok(())
+    }
+
+    /// Forgets how new the keys in memory are: an operator said that the database was restored on purpose.
+    pub async fn accept_restored_keys(&self) {
+        let _one_at_a_time = self.reloading.lock().await;
+        let (held, _) = self.keys.held();
+        self.keys.replace(held.to_vec(), 0);
+    }
+
+    /// Refuses keys of a database that is at the change `sequence`, if this instance knows a later one.
+    fn refuse_older_keys(&self, sequence: i64) -> Result<(), ManageError> {
+        let known = self.keys.held().1;
+        if sequence < known { Err(StoreError::SetBack { at: sequence, known }.into()) } else { Ok(()) }
     }
 }
 

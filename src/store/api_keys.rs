@@ -32,6 +32,16 @@ pub struct KeyRow {
     pub last_used_at: Option<i64>,
 }
 
+/// Numbers that only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Sequences {
+    /// Counts every change of keys.
+    pub keys: i64,
+    /// When an operator said that this database was restored from a backup on purpose, milliseconds since 1970; 0:
+    /// never.
+    pub restored_at: i64,
+}
+
 /// A key to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewKey<'a> {
@@ -68,14 +78,16 @@ impl Store {
             .fetch_all(c))
     }
 
-    /// The number that every change of keys counts up.
+    /// What says whether something changed that belongs to no environment; asked often.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
-    pub async fn keys_sequence(&self) -> Result<i64, StoreError> {
-        let mut lent = self.reader("keys sequence").await?;
-        both!(&mut lent, "keys sequence", c => sqlx::query_scalar::<_, i64>(
-            "SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'keys_sequence'").fetch_one(c))
+    pub async fn sequences(&self) -> Result<Sequences, StoreError> {
+        let mut lent = self.reader("sequences").await?;
+        both!(&mut lent, "sequences", c => sqlx::query_as::<_, Sequences>(
+            "SELECT CAST(coalesce(max(CASE WHEN key = 'keys_sequence' THEN value END), '0') AS BIGINT) AS keys,
+                    CAST(coalesce(max(CASE WHEN key = 'restored_at' THEN value END), '0') AS BIGINT) AS restored_at
+             FROM meta WHERE key IN ('keys_sequence', 'restored_at')").fetch_one(c))
     }
 
     /// Notes when keys (by id) were used last; an earlier time than the stored one is ignored.

@@ -79,7 +79,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown environment, [`StoreError::Corrupt`] if a change cannot be read,
-    /// [`StoreError::Swept`] if some are kept no more.
+    /// [`StoreError::Swept`] if some are kept no more, [`StoreError::SetBack`] if `since` was never reached.
     pub async fn read_changes(
         &self,
         environment: i64,
@@ -87,6 +87,9 @@ impl Store {
     ) -> Result<Option<ChangedRows>, StoreError> {
         let mut lent = self.read_transaction("changes").await?;
         let row = environment_row(&mut lent, environment).await?;
+        if row.snapshot < since {
+            return Err(StoreError::SetBack { at: row.snapshot, known: since });
+        }
         let changes = changes(&mut lent, environment, since).await?;
         // Each number has its change: where some are missing, retention has deleted them.
         if i64::try_from(changes.len()).is_ok_and(|known| known < row.snapshot - since) {
@@ -140,6 +143,7 @@ fn key_list(mut keys: Vec<String>) -> String {
     serde_json::Value::from(keys).to_string()
 }
 
+/// The flags of these keys; a document that is too large comes back empty.
 async fn named_flags(
     lent: &mut Lent,
     environment: i64,
@@ -147,9 +151,13 @@ async fn named_flags(
 ) -> Result<Vec<FlagRow>, StoreError> {
     let keys = key_list(keys);
     let sql = lent.pick(
-        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+        "SELECT number, key, version,
+                CASE WHEN octet_length(document) <= 2097152 THEN document ELSE '' END AS document,
+                sha256, state, stage_open, stages, updated_at, updated_by
          FROM flags WHERE environment = $1 AND key IN (SELECT value FROM json_each($2)) ORDER BY number",
-        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+        "SELECT number, key, version,
+                CASE WHEN octet_length(document) <= 2097152 THEN document ELSE '' END AS document,
+                sha256, state, stage_open, stages, updated_at, updated_by
          FROM flags WHERE environment = $1 AND key IN (SELECT json_array_elements_text($2::json)) ORDER BY number",
     );
     both!(lent, "flags", c => sqlx::query_as::<_, FlagRow>(sql).bind(environment).bind(keys.as_str()).fetch_all(c))

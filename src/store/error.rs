@@ -10,6 +10,9 @@ pub enum StoreError {
     /// The database cannot be reached or refuses to work now; later it may.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// It is known not to answer, and was not asked.
+    #[error("the database is away")]
+    Away,
     /// The deadline passed; whether a write took place is unknown.
     #[error("the database did not answer in time ({what})")]
     Timeout {
@@ -63,6 +66,14 @@ pub enum StoreError {
         /// The number after which they were asked for.
         after: i64,
     },
+    /// It holds an older state than one that was read from it: it was restored from a backup, or lost what it had.
+    #[error("the database is older than what was read from it before: it is at {at}, {known} is known")]
+    SetBack {
+        /// The number that it is at.
+        at: i64,
+        /// The number that is known.
+        known: i64,
+    },
     /// The lease that the work was done under has ended, or is another instance's.
     #[error("the lease has ended, or is held by another instance")]
     LeaseLost,
@@ -77,6 +88,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::Away => "away",
             Self::Timeout { .. } => "timeout",
             Self::Conflict { .. } => "conflict",
             Self::Exists => "exists",
@@ -88,9 +100,16 @@ impl StoreError {
             Self::Address(_) => "address",
             Self::Statement(_) => "statement",
             Self::Swept { .. } => "swept",
+            Self::SetBack { .. } => "set_back",
             Self::LeaseLost => "lease_lost",
             Self::NotLocked => "not_locked",
         }
+    }
+
+    /// Whether the database does not answer now, and may later.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Timeout { .. } | Self::Away)
     }
 
     /// Sorts what the driver reported during the call named `what`.

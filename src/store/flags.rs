@@ -185,11 +185,18 @@ impl Store {
     }
 }
 
+/// Most flags that are read of an environment: one more than there may be, so that too many are seen.
+const FLAGS_READ_MAX: i64 = 10_001;
+
+/// All flags. A document of over 2 MiB, which nobody could have stored through huidu, comes back empty: one row must
+/// not fill the memory.
 pub(super) async fn flags(lent: &mut super::Lent, environment: i64) -> Result<Vec<FlagRow>, StoreError> {
     both!(lent, "flags", c => sqlx::query_as::<_, FlagRow>(
-        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
-         FROM flags WHERE environment = $1 ORDER BY number")
-        .bind(environment).fetch_all(c))
+        "SELECT number, key, version,
+                CASE WHEN octet_length(document) <= 2097152 THEN document ELSE '' END AS document,
+                sha256, state, stage_open, stages, updated_at, updated_by
+         FROM flags WHERE environment = $1 ORDER BY number LIMIT $2")
+        .bind(environment).bind(FLAGS_READ_MAX).fetch_all(c))
 }
 
 async fn flag(
@@ -266,6 +273,23 @@ impl WriteTx {
                 None => StoreError::NotFound,
             }),
         }
+    }
+
+    /// Brings a flag's version up to `version`, if it is lower: one that fell behind what was served goes on above it.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn raise_version(&mut self, key: &FlagKey, version: i64) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(
+            &mut self.lent,
+            "raise a version",
+            sqlx::query("UPDATE flags SET version = $3 WHERE environment = $1 AND key = $2 AND version < $3")
+                .bind(environment)
+                .bind(key.as_str())
+                .bind(version)
+        )
+        .map(drop)
     }
 
     /// Keeps a version of a flag, of the number that this transaction takes next.

@@ -19,17 +19,19 @@ mod lent;
 mod migrate;
 mod nodes;
 mod postgres;
+mod reach;
 mod reasons;
 pub mod sqlite;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
 use tokio::time::Instant;
 
-pub use api_keys::{KeyRow, NewKey};
+pub use api_keys::{KeyRow, NewKey, Sequences};
 pub use audiences::{
     AudienceChange, AudiencePut, AudienceRow, AudienceSize, AudienceVersionRow, DeltaRow, GenerationRow,
     HashedId, NewBlock, NewPart, PartRow, Place,
@@ -49,6 +51,7 @@ pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
 pub use migrate::{MigrationInfo, MigrationState};
 pub use nodes::{ChangeAt, NODE_LIVES, NodeReachedRow, ReachedRow};
+pub use reach::{Outage, Reach};
 pub use reasons::ReasonRow;
 pub use write::{Change, WriteTx};
 
@@ -93,6 +96,8 @@ pub(crate) enum Db {
 pub struct Store {
     pub(crate) db: Db,
     pub(crate) deadlines: Deadlines,
+    /// Who knows whether it is used now; `None`: it always is.
+    reach: Option<Arc<Reach>>,
 }
 
 /// What tests and operators count, of one environment.
@@ -122,18 +127,58 @@ pub struct Counts {
 /// [`StoreError::NotFound`] if the file is missing and may not be made, [`StoreError::Foreign`] if it belongs
 /// to another program, [`StoreError::Address`] for an address of neither kind.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
+    let store = open_later(url, options)?;
+    store.prepare(options.create).await?;
+    Ok(store)
+}
+
+/// The database at `url`, which nothing is asked of yet: neither a file nor a server need be there.
+///
+/// # Errors
+/// [`StoreError::Address`] for an address of neither kind.
+pub fn open_later(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
     let deadlines = options.deadlines;
     let db = if let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
-        sqlite::open(Path::new(path), options).await?
+        sqlite::pools(Path::new(path), options)
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         Db::Postgres(postgres::open(url, options)?)
     } else {
         return Err(StoreError::Address("it begins with neither `sqlite:` nor `postgres:`".into()));
     };
-    Ok(Store { db, deadlines })
+    Ok(Store { db, deadlines, reach: None })
 }
 
 impl Store {
+    /// The same database, which refuses every call at once while `reach` knows it away.
+    #[must_use]
+    pub fn guarded(&self, reach: Arc<Reach>) -> Self {
+        Self { reach: Some(reach), ..self.clone() }
+    }
+
+    /// Whether it is known not to answer: background work waits then.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.reach.as_ref().is_some_and(|reach| reach.is_away())
+    }
+
+    /// Why and since when it is not used, if it is not.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.reach.as_ref().and_then(|reach| reach.outage())
+    }
+
+    /// Makes the file of an embedded database if it is missing and `create` says so, and refuses one that is not
+    /// huidu's before anything is written to it. A server is not asked.
+    ///
+    /// # Errors
+    /// As of [`open`].
+    pub async fn prepare(&self, create: bool) -> Result<(), StoreError> {
+        match &self.db {
+            Db::Sqlite { write, .. } => sqlite::prepare(write, create, self.deadlines).await,
+            Db::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Asks for a sign of life.
     ///
     /// # Errors
@@ -229,6 +274,9 @@ impl Store {
     }
 
     async fn lend(&self, what: &'static str, within: Duration, writes: bool) -> Result<Lent, StoreError> {
+        if self.is_away() {
+            return Err(StoreError::Away);
+        }
         let until = Instant::now() + within;
         let acquired = tokio::time::timeout_at(until, async {
             Ok(match &self.db {

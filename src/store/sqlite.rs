@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, SqlitePool};
 
 use super::error::StoreError;
-use super::{Db, OpenOptions};
+use super::{Db, Deadlines, OpenOptions};
 
 /// Marks a SQLite file as ours: "huid".
 pub const APPLICATION_ID: i32 = 0x6875_6964;
@@ -141,16 +141,8 @@ pub(super) async fn lock(path: &Path) -> Result<File, StoreError> {
     .map_err(|e| StoreError::Unavailable(e.to_string()))?
 }
 
-pub(super) async fn open(path: &Path, options: &OpenOptions) -> Result<Db, StoreError> {
-    if !path.exists() {
-        if !options.create {
-            return Err(StoreError::NotFound);
-        }
-        tokio::time::timeout(options.deadlines.migrate, make(path))
-            .await
-            .map_err(|_elapsed| StoreError::Timeout { what: "make the database" })??;
-    }
-    ours(path)?;
+/// The pools of the database at `path`; nothing is opened yet.
+pub(super) fn pools(path: &Path, options: &OpenOptions) -> Db {
     let connect = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
@@ -158,18 +150,37 @@ pub(super) async fn open(path: &Path, options: &OpenOptions) -> Result<Db, Store
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging();
-    let pool = || SqlitePoolOptions::new().test_before_acquire(false).idle_timeout(None).max_lifetime(None);
-    let write = pool()
-        .max_connections(1)
-        .acquire_timeout(options.deadlines.migrate)
-        .connect_with(connect.clone().journal_mode(SqliteJournalMode::Wal))
-        .await
-        .map_err(|e| StoreError::of("open", &e))?;
-    let read = pool()
-        .max_connections(READERS_MAX)
-        .acquire_timeout(options.deadlines.migrate)
-        .connect_lazy_with(connect.pragma("query_only", "on"));
-    Ok(Db::Sqlite { write, read })
+    let pool = || {
+        SqlitePoolOptions::new()
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(options.deadlines.migrate)
+    };
+    let write =
+        pool().max_connections(1).connect_lazy_with(connect.clone().journal_mode(SqliteJournalMode::Wal));
+    let read = pool().max_connections(READERS_MAX).connect_lazy_with(connect.pragma("query_only", "on"));
+    Db::Sqlite { write, read }
+}
+
+/// Makes the file if that is wanted, refuses another program's, and opens the writing connection.
+pub(super) async fn prepare(
+    write: &SqlitePool,
+    create: bool,
+    deadlines: Deadlines,
+) -> Result<(), StoreError> {
+    let options = write.connect_options();
+    let path = options.get_filename();
+    if !path.exists() {
+        if !create {
+            return Err(StoreError::NotFound);
+        }
+        tokio::time::timeout(deadlines.migrate, make(path))
+            .await
+            .map_err(|_elapsed| StoreError::Timeout { what: "make the database" })??;
+    }
+    ours(path)?;
+    write.acquire().await.map(drop).map_err(|e| StoreError::of("open", &e))
 }
 
 /// Writes a whole copy of the database at `from`, as it is at this moment, into the empty file at `to`. Who writes

@@ -244,6 +244,37 @@ impl WriteTx {
         Ok(number)
     }
 
+    /// Brings the environment's number up to `number`, if it is lower.
+    ///
+    /// # Errors
+    /// [`StoreError::NotLocked`] without an environment.
+    pub async fn raise_snapshot(&mut self, number: i64) -> Result<(), StoreError> {
+        let environment = self.locked()?;
+        run!(
+            &mut self.lent,
+            "raise a number",
+            sqlx::query("UPDATE environments SET snapshot = $2 WHERE number = $1 AND snapshot < $2")
+                .bind(environment)
+                .bind(number)
+        )
+        .map(drop)
+    }
+
+    /// Notes that an operator said at `now_ms` that the database was restored on purpose; later than any time before.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn set_restored(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.lock_keys().await?;
+        run!(&mut self.lent, "note a restore", sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('restored_at', CAST(CAST($1 AS BIGINT) AS TEXT))
+             ON CONFLICT (key) DO UPDATE SET value =
+                 CASE WHEN CAST(meta.value AS BIGINT) < CAST($1 AS BIGINT) THEN CAST(CAST($1 AS BIGINT) AS TEXT)
+                      ELSE CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) END")
+            .bind(now_ms))
+        .map(drop)
+    }
+
     /// Commits a transaction whose numbers, if any, are taken.
     ///
     /// # Errors

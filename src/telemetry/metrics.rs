@@ -90,6 +90,16 @@ metrics! {
     flag_open: IntGaugeVec = "huidu_flag_open" ["environment", "flag"];
     /// Flags whose stored form cannot be read: they answer an error.
     flags_unreadable: IntGaugeVec = "huidu_flags_unreadable" ["environment"];
+    /// Flags that decide by an older form, because the newest cannot be read.
+    frozen_flags: IntGaugeVec = "huidu_frozen_flags" ["environment"];
+    /// Whether the database answers (1) or is away (0).
+    database_reachable: IntGaugeVec = "huidu_database_reachable" [];
+    /// When the database last agreed with what decides; its distance from now is the age of the state served.
+    state_confirmed: prometheus::GaugeVec = "huidu_state_confirmed_timestamp_seconds" ["environment"];
+    /// When the last good state was last written to disk.
+    copy_written: prometheus::GaugeVec = "huidu_copy_written_timestamp_seconds" [];
+    /// Attempts to write the last good state to disk that failed.
+    copy_failures: IntCounterVec = "huidu_copy_write_failures_total" [];
     /// Time from a request's arrival to its answer.
     http_duration: HistogramVec = "huidu_http_request_duration_seconds" ["route", "status"];
     /// Number of the snapshot that decides.

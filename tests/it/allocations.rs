@@ -35,6 +35,7 @@ fn shop() -> Snapshot {
         let document = read(&json, &mut faults).unwrap();
         assert_eq!(faults.0, []);
         StoredFlag {
+            key: document.key.clone(),
             number,
             version: 1,
             state: State::Live,

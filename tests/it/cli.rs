@@ -160,6 +160,11 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
         (&["key", "revoke"], "Revoke a key: a running service refuses it within a second, for ever", 45),
         (&["migrate"], "Bring the database to this release's form", 45),
         (&["explain"], "Say why a running service decides as it does for one context", 45),
+        (
+            &["restored"],
+            "Say that the database was restored from a backup on purpose: services take its state, older or not",
+            50,
+        ),
         (&["doctor"], "Check settings, folder, database and machine, and say what to do", 50),
         (&["health"], "Ask a service whether it is ready", 20),
         (&["backup"], "Copy the embedded database whole, beside a running service or without one", 50),

@@ -94,6 +94,15 @@ impl Huidu {
         }
     }
 
+    /// A first start that cannot be ready yet.
+    pub(crate) fn start_unready(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings: Vec<_> = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let (process, address, banner) = spawn_unready(folder.path(), &settings);
+        let none = String::new;
+        Self { address, client: none(), server: none(), banner, folder, settings, process }
+    }
+
     /// Another instance on the same PostgreSQL, with a folder of its own.
     pub(crate) fn beside(other: &Self) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -144,6 +153,17 @@ impl Huidu {
     pub(crate) fn start_again(&mut self) {
         let (process, address, banner) = spawn(self.folder.path(), &self.settings);
         (self.process, self.address, self.banner) = (process, address, banner);
+    }
+
+    /// Starts again where it cannot be ready yet.
+    pub(crate) fn start_again_unready(&mut self) {
+        let (process, address, banner) = spawn_unready(self.folder.path(), &self.settings);
+        (self.process, self.address, self.banner) = (process, address, banner);
+    }
+
+    /// What it printed after a start that could not be ready.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("output")).unwrap_or_default()
     }
 
     /// A call with any method, key (`""` = none), headers and body.
@@ -305,6 +325,21 @@ fn spawn(folder: &Path, settings: &[(String, String)]) -> (Child, String, String
         std::thread::sleep(Duration::from_millis(10));
     }
     (process, address, banner)
+}
+
+/// Starts the service where it cannot be ready yet: what it prints goes into the file `output`.
+fn spawn_unready(folder: &Path, settings: &[(String, String)]) -> (Child, String, String) {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let output = std::fs::File::create(folder.join("output")).unwrap();
+    let process = program(folder, settings).arg("serve").stdout(output).stderr(log).spawn().unwrap();
+    let mut banner = String::new();
+    eventually("it listens", || {
+        banner = std::fs::read_to_string(folder.join("output")).unwrap();
+        banner.contains('\n')
+    });
+    let first = banner.lines().next().unwrap();
+    let address = first.rsplit("http://").next().unwrap().to_owned();
+    (process, address, first.to_owned())
 }
 
 /// Waits until `check` holds, at most ten seconds.

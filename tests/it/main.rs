@@ -16,6 +16,7 @@ mod exports;
 mod fixture;
 mod keeping;
 mod keys;
+mod lastgood;
 mod manage;
 mod metrics;
 mod openapi;

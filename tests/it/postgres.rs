@@ -70,33 +70,43 @@ impl Database {
 
     /// Runs a statement behind the store's back.
     pub(crate) async fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self.engine {
-            Engine::Sqlite => {
-                let mut c = SqliteConnection::connect(&self.url).await.unwrap();
-                c.execute(sql).await.unwrap();
-                c.close().await.unwrap();
-            }
-            Engine::Postgres => {
-                let mut c = PgConnection::connect(&self.url).await.unwrap();
-                c.execute(sql).await.unwrap();
-                c.close().await.unwrap();
-            }
-        }
+        execute(&self.url, self.engine, sql).await;
     }
 
     /// Asks for one number behind the store's back.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self.engine {
-            Engine::Sqlite => {
-                let mut c = SqliteConnection::connect(&self.url).await.unwrap();
-                c.fetch_one(sql).await.unwrap().get(0)
-            }
-            Engine::Postgres => {
-                let mut c = PgConnection::connect(&self.url).await.unwrap();
-                c.fetch_one(sql).await.unwrap().get(0)
-            }
+        number(&self.url, self.engine, sql).await
+    }
+}
+
+/// Runs a statement on the database at `url`.
+pub(crate) async fn execute(url: &str, engine: Engine, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match engine {
+        Engine::Sqlite => {
+            let mut c = SqliteConnection::connect(url).await.unwrap();
+            c.execute(sql).await.unwrap();
+            c.close().await.unwrap();
+        }
+        Engine::Postgres => {
+            let mut c = PgConnection::connect(url).await.unwrap();
+            c.execute(sql).await.unwrap();
+            c.close().await.unwrap();
+        }
+    }
+}
+
+/// Asks the database at `url` for one number.
+pub(crate) async fn number(url: &str, engine: Engine, sql: &str) -> i64 {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match engine {
+        Engine::Sqlite => {
+            let mut c = SqliteConnection::connect(url).await.unwrap();
+            c.fetch_one(sql).await.unwrap().get(0)
+        }
+        Engine::Postgres => {
+            let mut c = PgConnection::connect(url).await.unwrap();
+            c.fetch_one(sql).await.unwrap().get(0)
         }
     }
 }

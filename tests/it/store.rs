@@ -74,7 +74,7 @@ on_both_engines! {
         db.migrate().await.unwrap();
         assert_eq!(db.number("SELECT count(*) FROM _sqlx_migrations").await, migrations());
         assert_eq!(db.identity().await.unwrap(), None);
-        assert_eq!(db.keys_sequence().await.unwrap(), 0);
+        assert_eq!(db.sequences().await.unwrap().keys, 0);
         db.ping().await.unwrap();
         db.close().await;
         assert_eq!(db.ping().await.unwrap_err().code(), "unavailable");
@@ -256,7 +256,7 @@ on_both_engines! {
         assert_eq!(tx.revoke_key("k-9", 12).await, Err(StoreError::NotFound));
         assert_eq!(tx.audit(entry("ann", "k-1", 9)).await.unwrap(), 2);
         assert_eq!(tx.commit_keys().await.unwrap(), 2);
-        assert_eq!(db.keys_sequence().await.unwrap(), 2);
+        assert_eq!(db.sequences().await.unwrap().keys, 2);
 
         db.touch_keys(&[("k-2", 50), ("k-1", 40), ("k-2", 45), ("k-9", 1)]).await.unwrap();
         db.touch_keys(&[("k-2", 30)]).await.unwrap();
@@ -306,7 +306,7 @@ async fn migrated_by_five(db: Database) {
         task.await.unwrap().unwrap();
     }
     assert_eq!(db.number("SELECT count(*) FROM _sqlx_migrations").await, migrations());
-    assert_eq!(db.keys_sequence().await.unwrap(), 0);
+    assert_eq!(db.sequences().await.unwrap().keys, 0);
 }
 
 mod five_at_once {

@@ -8,6 +8,8 @@ use rustix::fs::{Access, access};
 
 use super::Check;
 use crate::cli::folder;
+use crate::clock::rfc3339;
+use crate::live::disk::{self, Found};
 use crate::settings::Settings;
 
 const NAME: &str = "data folder";
@@ -32,8 +34,40 @@ pub(super) fn checks(settings: &Settings) -> Vec<Check> {
         Ok(None) => Check::ok(NAME, "not used yet"),
         Err(error) => Check::fail(NAME, format!("{error:#}"), "give this user the right to read it"),
     });
+    checks.push(last_good(disk::find(path, folder::used_with(path).ok().flatten().as_deref())));
     checks.push(holder(path));
     checks
+}
+
+/// The copy that a service could start from while the database is away.
+fn last_good(found: Found) -> Check {
+    const NAME: &str = "last good";
+    let copy = match found {
+        Found::Nothing => return Check::ok(NAME, "not on disk yet; `huidu serve` writes it"),
+        Found::Ignored(error) => {
+            let advice =
+                "with the database, `huidu serve` writes it again; without it, nothing could be decided";
+            return Check::warn(NAME, format!("it would be ignored: {error}"), advice);
+        }
+        Found::Good(copy) => copy,
+    };
+    let flags: usize = copy.environments.iter().map(|environment| environment.flags.len()).sum();
+    let found = format!(
+        "written at {}: {} environments, {flags} flags, {} keys",
+        rfc3339(copy.written_at),
+        copy.environments.len(),
+        copy.keys.iter().filter(|key| key.revoked_at.is_none()).count()
+    );
+    match copy.damaged.first() {
+        None => Check::ok(NAME, found),
+        Some((audience, error)) => {
+            let found = format!(
+                "{found}; {} audiences cannot be read, such as {audience}: {error}",
+                copy.damaged.len()
+            );
+            Check::warn(NAME, found, "with the database, `huidu serve` writes them again")
+        }
+    }
 }
 
 fn permissions(path: &Path, mode: u32) -> Check {

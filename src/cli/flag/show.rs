@@ -71,6 +71,9 @@ fn standing(flag: &Value) -> (Tone, String) {
     if flag.get("unreadable").is_some_and(|why| !why.is_null()) {
         return (Tone::Bad, format!("{state}, unreadable"));
     }
+    if flag.get("frozen").is_some_and(|why| !why.is_null()) {
+        return (Tone::Bad, format!("{state}, frozen"));
+    }
     match (state.as_str(), expired) {
         ("live", true) => (Tone::Doubtful, "live, at its end".to_owned()),
         ("live", false) => (Tone::Good, state),
@@ -116,6 +119,10 @@ pub(super) fn summary(flag: &Value, output: Output) -> String {
     }
     if let Some(why) = flag.get("unreadable").filter(|why| !why.is_null()) {
         lines.push(format!("  {}", output.tone(Tone::Bad, &format!("cannot be read: {}", word(why)))));
+    }
+    if let Some(why) = flag.get("frozen").filter(|why| !why.is_null()) {
+        let words = format!("frozen, since its newest form cannot be read: {}", word(why));
+        lines.push(format!("  {}", output.tone(Tone::Bad, &words)));
     }
     for warning in flag.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         let part = |name: &str| word(warning.get(name).unwrap_or(&Value::Null));

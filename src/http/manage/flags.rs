@@ -40,6 +40,7 @@ fn flag_json(flag: &CompiledFlag) -> Value {
         "updated_at": rfc3339(flag.updated_at),
         "updated_by": &*flag.updated_by,
         "unreadable": flag.broken.as_deref(),
+        "frozen": flag.frozen.as_deref(),
     })
 }
 

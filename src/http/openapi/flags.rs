@@ -35,6 +35,9 @@ pub(super) struct Flag {
     /// Why the stored document cannot be read; `null`: it can.
     #[schema(required = true)]
     pub(super) unreadable: Option<String>,
+    /// Why the newest stored form does not decide and an older one goes on; `null`: it decides.
+    #[schema(required = true)]
+    pub(super) frozen: Option<String>,
     /// What is doubtful about a change that was accepted.
     #[schema(nullable = false)]
     pub(super) warnings: Option<Vec<Warning>>,
@@ -160,7 +163,7 @@ pub(super) struct Difference {
 }
 
 fn flag_example() -> Value {
-    json!({"expired": false, "flag": example(), "stage": 2, "state": "live", "unreadable": null,
+    json!({"expired": false, "flag": example(), "stage": 2, "state": "live", "unreadable": null, "frozen": null,
            "updated_at": "2026-11-24T17:18:51.534Z", "updated_by": "key:01a20e91-... (Wang Fang)", "version": 2})
 }
 

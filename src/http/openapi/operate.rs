@@ -19,16 +19,37 @@ pub(super) struct Health {
 /// Whether the service can decide.
 #[derive(ToSchema)]
 pub(super) struct Readiness {
-    /// `ready`, or `starting`.
-    pub(super) status: Ready,
+    /// `ready`, `degraded` or `starting`.
+    pub(super) status: Standing,
+    /// What is not as it should be; only for keys that may read metrics.
+    #[schema(nullable = false)]
+    pub(super) reasons: Option<Vec<Degradation>>,
+}
+
+/// Something that is not as it should be.
+#[derive(ToSchema)]
+pub(super) struct Degradation {
+    /// Its stable name; docs/reliability.md lists them.
+    #[schema(example = "database_away")]
+    pub(super) code: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub(super) since: String,
+    /// The environment that it concerns, where it is one.
+    #[schema(nullable = false)]
+    pub(super) environment: Option<String>,
+    /// In words for operators.
+    pub(super) detail: String,
 }
 
 /// Whether every environment has a state that decides.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-pub(super) enum Ready {
+pub(super) enum Standing {
     /// Each has.
     Ready,
+    /// Each has, but something is not as it should be.
+    Degraded,
     /// Not yet.
     Starting,
 }
@@ -63,8 +84,9 @@ pub(super) fn calls() -> Vec<Call> {
             json!({"status": "ok"}),
         ),
         Call::get("/readyz", "readiness", "Can it decide?")
-            .says("It stays ready while the database is away: decisions go on.")
-            .answers::<Readiness>(200, "Every environment has a state that decides.", json!({"status": "ready"}))
+            .says("It answers 200 while the database is away, as `degraded`: decisions go on. Without a key, or with a `client` key, the word alone.")
+            .answers::<Readiness>(200, "Every environment has a state that decides.", json!({"status": "degraded", "reasons": [
+                {"code": "database_away", "since": "2026-11-24T08:00:00Z", "detail": "the database did not answer in time (sequences)"}]}))
             .answers::<Readiness>(503, "Not yet.", json!({"status": "starting"})),
         Call::get("/metrics", "metrics", "Metrics in Prometheus' text format")
             .says("Without a key where the setting `metrics_public` says so.")

@@ -72,7 +72,8 @@ impl Manage {
         key: &AudienceKey,
         id: &str,
     ) -> Result<(), ManageError> {
-        let keys = self.live.audience_keys();
+        let secrets = self.live.secrets();
+        let keys = &secrets.audiences;
         let hasher = keys.newest().map_err(ManageError::Behind)?;
         let hashed = HashedId {
             id,

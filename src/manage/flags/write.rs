@@ -65,6 +65,7 @@ impl Manage {
         if let Some(((_, old), state)) = &old
             && *old == proposal.document
             && *state == proposal.state
+            && !self.is_frozen(change.environment(), edit.key)
         {
             return Ok(None);
         }
@@ -126,6 +127,22 @@ impl Manage {
         Ok(self.live.catch_up(environment).await?)
     }
 
+    /// The version of a flag that decides here: above the stored one where that fell.
+    fn served_version(&self, environment: i64, key: &FlagKey) -> i64 {
+        let published = self.live.by_number(environment).and_then(|environment| environment.published());
+        published
+            .and_then(|published| Some(published.snapshot.find(key.as_str())?.version))
+            .unwrap_or_default()
+    }
+
+    /// Whether an older form of a flag decides here: then storing the same again makes it whole.
+    fn is_frozen(&self, environment: i64, key: &FlagKey) -> bool {
+        let published = self.live.by_number(environment).and_then(|environment| environment.published());
+        published.is_some_and(|published| {
+            published.snapshot.find(key.as_str()).is_some_and(|flag| flag.frozen.is_some())
+        })
+    }
+
     async fn store_content(
         &self,
         change: &mut Change,
@@ -144,7 +161,13 @@ impl Manage {
             by: &caller.name,
         };
         let (flag, version) = match row {
-            Some(row) => (row.number, change.update_flag(key, row.version, update).await?),
+            Some(row) => {
+                let version = row.version.max(self.served_version(change.environment(), key));
+                if version > row.version {
+                    change.raise_version(key, version).await?;
+                }
+                (row.number, change.update_flag(key, version, update).await?)
+            }
             None => (change.insert_flag(NewFlag { key, content: update }).await?, 1),
         };
         let kept = VersionRow {

@@ -88,7 +88,8 @@ impl Manage {
         ids: &[String],
     ) -> Result<Vec<i64>, ManageError> {
         let (key, now_ms) = (&planned.key, self.clock.now_ms());
-        let keys = self.live.audience_keys();
+        let secrets = self.live.secrets();
+        let keys = &secrets.audiences;
         let (hasher, hash_key) = (keys.newest().map_err(ManageError::Behind)?, keys.newest_number());
         let generation = change.begin_generation(key, now_ms).await?;
         let batch = batch(ids, &hasher);

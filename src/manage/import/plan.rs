@@ -96,6 +96,7 @@ fn read_one(
 /// The flag as the snapshot would hold it after the import.
 fn stored(read: &Read) -> StoredFlag {
     StoredFlag {
+        key: read.key.clone(),
         number: read.row.as_ref().map_or(0, |row| row.number),
         version: read.row.as_ref().map_or(0, |row| row.version),
         state: state_after(read.row.as_ref()),

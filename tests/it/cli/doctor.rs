@@ -34,12 +34,14 @@ fn a_running_service_is_well_and_its_folder_is_seen_to_be_held() {
     let mut huidu = Huidu::start();
     fs::set_permissions(huidu.folder(), fs::Permissions::from_mode(0o700)).unwrap();
     let url = format!("http://{}", huidu.address);
+    eventually("a last good state", || huidu.folder().join("last-good/state").exists());
     let report = doctor(&huidu, &["--url", &url, "--json"]).good().json();
     assert_eq!(report["ok"], true, "{report:#}");
     let pid = format!("a running service holds it (process {})", huidu.pid());
     has(&report, "data folder", "ok", &pid);
     has(&report, "data folder", "ok", "for its owner only");
     has(&report, "database", "ok", "SQLite 3.");
+    has(&report, "last good", "ok", "2 environments, 2 flags, 3 keys");
     has(&report, "durability", "ok", "journal_mode = wal");
     has(&report, "durability", "ok", "synchronous = 2");
     has(&report, "migrations", "ok", "none pending");
@@ -70,6 +72,12 @@ fn faults_of_folder_database_and_settings_fail_with_advice() {
     fs::set_permissions(huidu.folder(), fs::Permissions::from_mode(0o755)).unwrap();
     let report = doctor(&huidu, &["--json"]).good().json();
     has(&report, "data folder", "warn", "mode 755");
+    let copy = huidu.folder().join("last-good/state");
+    let whole_copy = fs::read(&copy).unwrap();
+    fs::write(&copy, &whole_copy[..whole_copy.len() / 2]).unwrap();
+    let report = doctor(&huidu, &["--json"]).good().json();
+    has(&report, "last good", "warn", "it would be ignored: the state is damaged");
+    fs::write(&copy, &whole_copy).unwrap();
     let report = doctor(&huidu, &["--unit-ids", "hashed", "--json"]).bad(1, &[]).json();
     has(&report, "database", "fail", "unit ids plain");
     let whole = fs::read(huidu.database()).unwrap();

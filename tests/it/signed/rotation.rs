@@ -137,6 +137,10 @@ fn settings_that_cannot_be_read_open_nothing() {
     huidu.manage("PATCH", "", None, &json!({"require_signed_units": true})).refused(500, "internal");
     huidu.stop();
     huidu.start_again();
+    assert_eq!(unsigned(&huidu), "SPLIT", "over a restart too");
+    huidu.stop();
+    std::fs::remove_dir_all(huidu.folder().join("last-good")).unwrap();
+    huidu.start_again();
     assert_eq!(unsigned(&huidu), "unit_missing", "none are known: no client's unit counts");
 }
 
