@@ -34,6 +34,7 @@ use crate::manage::first_start::FirstKeys;
 use crate::manage::retention::KeptDays;
 use crate::manage::{Manage, seed};
 use crate::random::{SharedRandom, SystemRandom};
+use crate::report::Reports;
 use crate::report::export::Exports;
 use crate::settings::Settings;
 use crate::store::{Reach, Store};
@@ -297,6 +298,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
         node,
         streams: Places::new(settings.streams_max, settings.streams_per_key_max, &metrics),
         request_ids: RequestIds::new(&*random)?,
+        reports: Arc::new(Reports::new(store.clone(), clock.clone(), metrics.clone())),
         clock,
         live,
         keys,

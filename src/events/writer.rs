@@ -14,7 +14,9 @@ use crate::engine::decision::Arm;
 use crate::engine::flag::State;
 use crate::engine::map::{Map, Set};
 use crate::live::{Live, Published};
-use crate::store::{EventBatch, ExposureOutcome, ExposureRow, StepOutcome, StepRow, Store, StoreError};
+use crate::store::{
+    EventBatch, ExposureOutcome, ExposureRow, LATE_AFTER_MS, StepOutcome, StepRow, Store, StoreError,
+};
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of exposures that are kept in memory by unit, for attributing metric steps.
@@ -191,7 +193,7 @@ impl Writer {
         }
         let keys: Vec<Stored> = gathered.batch.exposures.iter().map(|row| self.stored_key(row)).collect();
         let began = self.clock.monotonic_ns();
-        let outcome = self.store.append_events(&gathered.batch).await?;
+        let outcome = self.store.append_events(&gathered.batch, self.clock.now_ms() - LATE_AFTER_MS).await?;
         let took = std::time::Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
         self.metrics.event_commit.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
         let mut accept = |event: Option<&usize>| {

@@ -7,6 +7,7 @@ mod exports;
 mod flags;
 mod keys;
 mod propagation;
+mod report;
 mod transfer;
 mod units;
 
@@ -63,6 +64,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(flag("/exposures").route(get(exports::exposures)).allow(&["GET"]))
         .service(flag("/conversions").route(get(exports::conversions)).allow(&["GET"]))
         .service(flag("/propagation").route(get(propagation::read)).allow(&["GET"]))
+        .service(flag("/report").route(get(report::report)).allow(&["GET"]))
+        .service(flag("/timeseries").route(get(report::series)).allow(&["GET"]))
         .service(flag("/versions").route(get(flags::versions)).allow(&["GET"]))
         .service(flag("/versions/{version}").route(get(flags::version)).allow(&["GET"]))
         .service(

@@ -18,6 +18,8 @@ mod operate;
 mod operation;
 pub mod page;
 mod problem;
+mod report;
+mod results;
 mod shape;
 mod streams;
 mod transfer;
@@ -57,7 +59,11 @@ fn topics() -> Vec<(&'static str, &'static str, Vec<Call>)> {
         ("Streams", "Open pages hear of a change at once.", streams::calls()),
         ("Measure", "What was shown, and what the shopper did then.", events::calls()),
         ("Flags", "Reading and changing flags; why one decides as it does.", flags::calls()),
-        ("Analyse", "What was measured of a flag.", exports::calls()),
+        (
+            "Analyse",
+            "What a flag came to, and what was measured of it.",
+            [report::calls(), exports::calls()].into_iter().flatten().collect(),
+        ),
         ("Audiences", "Lists of ids that conditions ask.", audiences::calls()),
         (
             "Environments",

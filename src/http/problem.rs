@@ -136,6 +136,10 @@ codes! {
     AudienceInUse "audience_in_use" CONFLICT "GENERAL";
     /// As many uploads as may are under way; `Retry-After` says when.
     UploadsBusy "uploads_busy" SERVICE_UNAVAILABLE "GENERAL";
+    /// As many reports as may are being computed; `Retry-After` says when.
+    ReportsBusy "reports_busy" SERVICE_UNAVAILABLE "GENERAL";
+    /// Hours are being counted for this report; `Retry-After` says when.
+    ReportPreparing "report_preparing" SERVICE_UNAVAILABLE "GENERAL";
     /// There are as many flags, audiences or keys as allowed.
     QuotaReached "quota_reached" UNPROCESSABLE_ENTITY "GENERAL";
     /// A key's name, role or environment cannot be taken.
@@ -168,7 +172,7 @@ impl Code {
     /// Whole seconds to wait, where waiting helps.
     fn retry_after(self) -> Option<u32> {
         let waits = [Self::QueueFull, Self::DatabaseUnavailable, Self::NotReady, Self::RateLimited];
-        (waits.contains(&self) || self == Self::UploadsBusy).then_some(1)
+        (waits.contains(&self) || [Self::UploadsBusy, Self::ReportsBusy].contains(&self)).then_some(1)
     }
 }
 

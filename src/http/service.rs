@@ -11,6 +11,7 @@ use crate::events::check::UnitIds;
 use crate::live::Live;
 use crate::live::node::Node;
 use crate::manage::Manage;
+use crate::report::Reports;
 use crate::report::export::Exports;
 use crate::settings::Settings;
 use crate::telemetry::metrics::Metrics;
@@ -34,6 +35,8 @@ pub struct Service {
     pub manage: Arc<Manage>,
     /// Exports events.
     pub exports: Exports,
+    /// Computes results.
+    pub reports: Arc<Reports>,
     /// All metrics.
     pub metrics: Metrics,
     /// Rates.

@@ -13,6 +13,7 @@ use crate::engine::compile::CompiledFlag;
 use crate::store::{EventSpan, ExposurePlace, StepPlace, Store, StoreError};
 
 pub use cursor::CursorError;
+pub(super) use row::defused;
 pub use row::{Row, csv, ndjson, objects};
 use steps::Steps;
 

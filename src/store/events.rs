@@ -5,6 +5,8 @@
 
 mod plan;
 
+use std::sync::atomic::Ordering;
+
 use serde::Serialize;
 
 use plan::{Book, StoredRow};
@@ -12,6 +14,7 @@ use plan::{Book, StoredRow};
 use super::Store;
 use super::error::StoreError;
 use super::lent::{Lent, both, run};
+use super::marks::Late;
 
 pub use super::exposed::ExposedUsersRow;
 
@@ -135,11 +138,16 @@ struct AddedStep {
 }
 
 impl Store {
-    /// Writes a batch in one transaction. All of it is durable when this returns, or none.
+    /// Writes a batch in one transaction. All of it is durable when this returns, or none. Rows from before
+    /// `late_before_ms` may come after their hour was counted: see [`super::LATE_AFTER_MS`].
     ///
     /// # Errors
     /// Any [`StoreError`] of a write; repeating the batch then is safe.
-    pub async fn append_events(&self, batch: &EventBatch) -> Result<EventOutcome, StoreError> {
+    pub async fn append_events(
+        &self,
+        batch: &EventBatch,
+        late_before_ms: i64,
+    ) -> Result<EventOutcome, StoreError> {
         let mut lent = self.write_transaction("append events", self.deadlines.write).await?;
         lock(&mut lent).await?;
         let touched = json(&plan::touched(batch))?;
@@ -148,8 +156,17 @@ impl Store {
         let exposures = batch.exposures.iter().map(|row| book.enter(row)).collect();
         upsert(&mut lent, &json(&book.changed())?).await?;
         count(&mut lent, &json(&book.differences())?).await?;
+        let mut late = Late::default();
+        book.late(late_before_ms, &mut late);
         let steps = append_steps(&mut lent, batch, &book).await?;
+        for (row, outcome) in batch.steps.iter().zip(&steps) {
+            if row.at < late_before_ms && *outcome != StepOutcome::Duplicate {
+                late.step(row.environment, &row.unit, row.flag, row.at);
+            }
+        }
+        late.mark(&mut lent).await?;
         lent.commit().await?;
+        self.events_written.fetch_add(1, Ordering::Release);
         Ok(EventOutcome { exposures, steps })
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::StoreError;
 use super::lent::{Lent, both, run};
+use super::marks::Late;
 use super::write::WriteTx;
 use super::{ExposureRow, Store, events};
 
@@ -99,6 +100,15 @@ struct Counted {
     key: ExposureKey,
     variant: String,
     arm: i64,
+    at: i64,
+}
+
+/// A deleted step as far as marks need it.
+#[derive(sqlx::FromRow)]
+struct DeletedStep {
+    unit: String,
+    flag: Option<i64>,
+    at: i64,
 }
 
 impl Store {
@@ -201,11 +211,13 @@ impl WriteTx {
     /// Any [`StoreError`] of a write.
     pub async fn erase_steps(&mut self, unit: StoredUnit<'_>, limit: i64) -> Result<u64, StoreError> {
         events::lock(&mut self.lent).await?;
-        run!(&mut self.lent, "erase steps", sqlx::query(
+        let deleted = both!(&mut self.lent, "erase steps", c => sqlx::query_as::<_, DeletedStep>(
             "DELETE FROM steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3 AND (step, id) IN (
                  SELECT step, id FROM steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3
-                 ORDER BY step, id LIMIT $4)")
-            .bind(unit.environment).bind(unit.unit).bind(unit.attribute).bind(limit))
+                 ORDER BY step, id LIMIT $4)
+             RETURNING unit, flag, at")
+            .bind(unit.environment).bind(unit.unit).bind(unit.attribute).bind(limit).fetch_all(c))?;
+        self.mark_steps(unit.environment, &deleted).await
     }
 
     /// Deletes at most `limit` rows of `table` in a span from before `before_ms`; how many is answered.
@@ -230,21 +242,17 @@ impl WriteTx {
                     .bind(limit).fetch_all(c))?;
                 self.delete_exposures(span.environment, &doomed).await
             }
-            EventTable::Steps => run!(
-                &mut self.lent,
-                "delete old steps",
-                sqlx::query(
+            EventTable::Steps => {
+                let deleted = both!(&mut self.lent, "delete old steps", c => sqlx::query_as::<_, DeletedStep>(
                     "DELETE FROM steps WHERE environment = $1 AND (unit, unit_attribute, step, id) IN (
                      SELECT unit, unit_attribute, step, id FROM steps
                      WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4
-                     ORDER BY unit, unit_attribute, step, id LIMIT $5)"
-                )
-                .bind(span.environment)
-                .bind(span.after.as_str())
-                .bind(span.last.as_str())
-                .bind(before_ms)
-                .bind(limit)
-            ),
+                     ORDER BY unit, unit_attribute, step, id LIMIT $5)
+                     RETURNING unit, flag, at")
+                    .bind(span.environment).bind(span.after.as_str()).bind(span.last.as_str()).bind(before_ms)
+                    .bind(limit).fetch_all(c))?;
+                self.mark_steps(span.environment, &deleted).await
+            }
         }
     }
 
@@ -301,6 +309,16 @@ impl WriteTx {
         )
     }
 
+    /// Marks the hours that deleted steps counted in; how many steps there were is answered.
+    async fn mark_steps(&mut self, environment: i64, deleted: &[DeletedStep]) -> Result<u64, StoreError> {
+        let mut late = Late::default();
+        for step in deleted {
+            late.step(environment, &step.unit, step.flag, step.at);
+        }
+        late.mark(&mut self.lent).await?;
+        Ok(deleted.len() as u64)
+    }
+
     /// Deletes exposures, and takes them out of the counts: a unit counts for a variant as long as one of its
     /// exposures to it is stored.
     async fn delete_exposures(
@@ -327,6 +345,12 @@ impl WriteTx {
         );
         let deleted =
             run!(&mut self.lent, "delete exposures", sqlx::query(sql).bind(environment).bind(keys.as_str()))?;
+        let mut late = Late::default();
+        let keys: BTreeSet<&ExposureKey> = doomed.iter().collect();
+        for row in stored.iter().filter(|row| keys.contains(&row.key)) {
+            late.exposure(environment, &row.key.unit, row.key.flag, &[row.at]);
+        }
+        late.mark(&mut self.lent).await?;
         let differences = differences(environment, &stored, doomed);
         if !differences.is_empty() {
             events::count(&mut self.lent, &Some(Value::from(differences).to_string())).await?;
@@ -337,10 +361,10 @@ impl WriteTx {
 
 async fn stored(lent: &mut Lent, environment: i64, touched: &str) -> Result<Vec<Counted>, StoreError> {
     let sql = lent.pick(
-        "SELECT x.unit, x.flag, x.stage, x.rule, x.variant, x.arm
+        "SELECT x.unit, x.flag, x.stage, x.rule, x.variant, x.arm, x.at
          FROM json_each($2) AS j CROSS JOIN exposures AS x
            ON x.environment = $1 AND x.unit = j.value ->> 'u' AND x.flag = j.value ->> 'f'",
-        "SELECT x.unit, x.flag, x.stage, x.rule, x.variant, x.arm
+        "SELECT x.unit, x.flag, x.stage, x.rule, x.variant, x.arm, x.at
          FROM json_to_recordset($2::json) AS j(u text, f bigint)
          JOIN exposures AS x ON x.environment = $1 AND x.unit = j.u AND x.flag = j.f",
     );

@@ -16,16 +16,19 @@ mod forget;
 mod health;
 mod leases;
 mod lent;
+mod marks;
 mod migrate;
 mod nodes;
 mod postgres;
 mod reach;
 mod reasons;
+mod report;
 pub mod sqlite;
 mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
@@ -49,10 +52,14 @@ pub use forget::{EventTable, StoredStep, StoredUnit, UnitSpan};
 pub use health::Engine;
 pub use leases::{Lease, LeaseRow};
 use lent::{Lent, On, both, run};
+pub use marks::LATE_AFTER_MS;
 pub use migrate::{MigrationInfo, MigrationState};
 pub use nodes::{ChangeAt, NODE_LIVES, NodeReachedRow, ReachedRow};
 pub use reach::{Outage, Reach};
 pub use reasons::ReasonRow;
+pub use report::{
+    HourBytes, HourHead, HourMark, HourPart, NewHour, ReportExposure, ReportReads, ReportSpan, ReportStep,
+};
 pub use write::{Change, WriteTx};
 
 /// How long calls may take.
@@ -98,6 +105,8 @@ pub struct Store {
     pub(crate) deadlines: Deadlines,
     /// Who knows whether it is used now; `None`: it always is.
     reach: Option<Arc<Reach>>,
+    /// How often this process wrote events.
+    events_written: Arc<AtomicU64>,
 }
 
 /// What tests and operators count, of one environment.
@@ -145,7 +154,7 @@ pub fn open_later(url: &str, options: &OpenOptions) -> Result<Store, StoreError>
     } else {
         return Err(StoreError::Address("it begins with neither `sqlite:` nor `postgres:`".into()));
     };
-    Ok(Store { db, deadlines, reach: None })
+    Ok(Store { db, deadlines, reach: None, events_written: Arc::default() })
 }
 
 impl Store {
@@ -186,6 +195,12 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut lent = self.reader("ping").await?;
         run!(&mut lent, "ping", sqlx::query("SELECT 1")).map(drop)
+    }
+
+    /// How often this process wrote events: what was read before the last time may be old.
+    #[must_use]
+    pub fn events_written(&self) -> u64 {
+        self.events_written.load(Ordering::Acquire)
     }
 
     /// Closes all connections; the writing one last, so that it folds SQLite's log into the file.

@@ -136,6 +136,8 @@ metrics! {
     retention_deleted: IntCounterVec = "huidu_retention_deleted_rows_total" ["table"];
     /// When old rows were last deleted, over all instances; 0 for never.
     retention_last_run: prometheus::GaugeVec = "huidu_retention_last_run_timestamp_seconds" [];
+    /// Hours of exposures that this instance counted for reports.
+    report_hours: IntCounterVec = "huidu_report_hours_total" [];
     /// Refused calls without a valid key.
     auth_failures: IntCounterVec = "huidu_auth_failures_total" [];
     /// The running version.

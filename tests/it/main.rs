@@ -23,6 +23,7 @@ mod openapi;
 mod postgres;
 mod promote;
 mod propagation;
+mod report;
 mod signed;
 mod start;
 mod store;

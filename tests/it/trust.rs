@@ -54,6 +54,8 @@ pub(crate) const RIGHTS: &[(&str, &str, &str)] = &[
     ("GET", "/v1/environments/{environment}/flags/{key}/propagation", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/exposures", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/conversions", "aeA"),
+    ("GET", "/v1/environments/{environment}/flags/{key}/report", "aeA"),
+    ("GET", "/v1/environments/{environment}/flags/{key}/timeseries", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/versions", "aeA"),
     ("GET", "/v1/environments/{environment}/flags/{key}/versions/{version}", "aeA"),
     ("GET", "/v1/environments/{environment}/audiences", "aeA"),

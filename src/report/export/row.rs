@@ -186,7 +186,7 @@ pub fn csv(table: Option<Table>, rows: &[Row], flag_key: &str) -> Result<Vec<u8>
 }
 
 /// A text that no spreadsheet takes for a formula: a `'` before whatever looks like one.
-fn defused(text: &str) -> Cow<'_, str> {
+pub(in crate::report) fn defused(text: &str) -> Cow<'_, str> {
     if text.starts_with(DANGEROUS) { format!("'{text}").into() } else { text.into() }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::Late;
 use super::{EventBatch, ExposureOutcome, ExposureRow, StepKey, StepOutcome, StepRow};
 
 /// A unit and a flag: environment, unit, flag.
@@ -87,6 +88,8 @@ struct Held<'a> {
     new: Option<&'a ExposureRow>,
     /// How often this batch replaced it.
     moves: i64,
+    /// The time that it had before this batch, if it was there.
+    was: Option<i64>,
 }
 
 /// The exposures of one unit and flag.
@@ -123,6 +126,7 @@ impl<'a> Book<'a> {
                 at: row.at,
                 new: None,
                 moves: 0,
+                was: Some(row.at),
             };
             page.rows.insert((row.stage, &row.rule), held);
         }
@@ -132,22 +136,23 @@ impl<'a> Book<'a> {
     /// Takes in the next exposure. An earlier one replaces the whole row; of equal times the first stays.
     pub(super) fn enter(&mut self, row: &'a ExposureRow) -> ExposureOutcome {
         let page = self.0.entry((row.environment, &row.unit, row.flag)).or_default();
-        let held = |moves| Held {
+        let held = |moves, was| Held {
             unit_attribute: &row.unit_attribute,
             arm: row.arm,
             variant: &row.variant,
             at: row.at,
             new: Some(row),
             moves,
+            was,
         };
         match page.rows.entry((row.stage, &row.rule)) {
             Entry::Vacant(place) => {
-                place.insert(held(0));
+                place.insert(held(0, None));
                 ExposureOutcome::Added
             }
             Entry::Occupied(mut place) if row.at < place.get().at => {
-                let moves = place.get().moves + 1;
-                place.insert(held(moves));
+                let (moves, was) = (place.get().moves + 1, place.get().was);
+                place.insert(held(moves, was));
                 ExposureOutcome::Moved
             }
             Entry::Occupied(_) => ExposureOutcome::Duplicate,
@@ -174,6 +179,17 @@ impl<'a> Book<'a> {
             })
         })
         .collect()
+    }
+
+    /// Adds the rows to be written that are from before `late_before_ms`, with the times that they had.
+    pub(super) fn late(&self, late_before_ms: i64, late: &mut Late<'a>) {
+        let held = self.0.values().flat_map(|page| page.rows.values());
+        for (row, was) in held.filter_map(|held| held.new.map(|row| (row, held.was))) {
+            if row.at < late_before_ms {
+                let times: Vec<i64> = [Some(row.at), was].into_iter().flatten().collect();
+                late.exposure(row.environment, &row.unit, row.flag, &times);
+            }
+        }
     }
 
     /// By how much the counts of exposed users change.

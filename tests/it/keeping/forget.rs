@@ -100,7 +100,7 @@ on_both_engines! {
         let mut foreign = shown("ann", 1, 1, "on", 10);
         foreign.environment = 2;
         let steps = (0..5).map(|n| step("ann", &n.to_string(), n)).chain([step("bob", "0", 1)]).collect();
-        db.append_events(&EventBatch { exposures: [exposures, vec![foreign]].concat(), steps }).await.unwrap();
+        db.append_events(&EventBatch { exposures: [exposures, vec![foreign]].concat(), steps }, i64::MIN).await.unwrap();
         let mut counts = Vec::new();
         loop {
             let mut tx = db.begin_write().await.unwrap();
@@ -130,7 +130,7 @@ on_both_engines! {
     async fn a_unit_is_read_page_by_page_without_a_gap(db) {
         let exposures = (0..7).map(|n| shown("ann", 1 + n % 2, n, "on", n)).collect();
         let steps = (0..25).map(|n| step("ann", &format!("{n}"), n)).collect();
-        db.append_events(&EventBatch { exposures, steps }).await.unwrap();
+        db.append_events(&EventBatch { exposures, steps }, i64::MIN).await.unwrap();
         let (mut seen, mut after) = (Vec::new(), (i64::MIN, 0, String::new()));
         loop {
             let page = db.exposures_of(ANN, (after.0, after.1, &after.2), 3).await.unwrap();
@@ -156,7 +156,7 @@ on_both_engines! {
                 shown(&format!("u-{}", n % 13), 1 + n % 2, n, variant, n)
             }).collect();
             let steps: Vec<_> = (0..40_i64).map(|n| step(&format!("u-{}", n % 7), &n.to_string(), n)).collect();
-            db.append_events(&EventBatch { exposures, steps }).await.unwrap();
+            db.append_events(&EventBatch { exposures, steps }, i64::MIN).await.unwrap();
             assert_eq!(delete_old(&db, EventTable::Exposures, 25, limit, rows).await, 25, "{limit} {rows}");
             assert_eq!(delete_old(&db, EventTable::Steps, 30, limit, rows).await, 30, "{limit} {rows}");
             assert_eq!(db.number("SELECT MIN(at) FROM exposures").await, 25);
@@ -175,7 +175,7 @@ on_both_engines! {
         db.append_events(&EventBatch {
             exposures: vec![shown("a", 1, 1, "on", 10), shown("b", 1, 1, "on", 20)],
             steps: vec![],
-        }).await.unwrap();
+        }, i64::MIN).await.unwrap();
         let span = |after: &'static str, before_ms| db.unit_span(EventTable::Exposures, 1, after, 1, before_ms);
         let first = span("", 15).await.unwrap().unwrap();
         assert!((first.after.as_str(), first.has_old) == ("", true) && *first.last >= *"b", "{first:?}");
@@ -185,7 +185,7 @@ on_both_engines! {
         assert_eq!(span("b", 100).await.unwrap(), None);
         assert_eq!(db.unit_span(EventTable::Steps, 1, "", 1, 100).await.unwrap(), None);
         let whole = "\u{10FFFF}".repeat(64);
-        db.append_events(&EventBatch { exposures: vec![shown(&whole, 1, 1, "on", 1)], steps: vec![] }).await.unwrap();
+        db.append_events(&EventBatch { exposures: vec![shown(&whole, 1, 1, "on", 1)], steps: vec![] }, i64::MIN).await.unwrap();
         assert!(span("b", 2).await.unwrap().unwrap().last > whole, "the last span takes in every unit");
     }
 

@@ -155,6 +155,12 @@ fn change_flags(checked: &Checked) {
     checked.get(FLAG, &["wechat-scan-pay"]);
     checked.get(&format!("{FLAG}/versions"), &["probe", "?limit=2"]);
     checked.get(&format!("{FLAG}/propagation"), &["probe", "?version=2"]);
+    for query in ["", "?by=user.region&from=2026-01-01T00:00:00Z", "?format=csv&table=stages"] {
+        checked.get(&format!("{FLAG}/report"), &["wechat-scan-pay", query]);
+    }
+    for query in ["", "?by=hour", "?by=day&tz=Asia/Shanghai&format=csv"] {
+        checked.get(&format!("{FLAG}/timeseries"), &["wechat-scan-pay", query]);
+    }
     for version in 1..=8 {
         checked.get(&format!("{FLAG}/versions/{{version}}"), &["probe", &version.to_string()]);
     }

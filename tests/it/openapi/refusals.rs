@@ -12,7 +12,7 @@ use crate::trust::unlimited;
 
 const AUDIENCE: &str = "/v1/environments/{environment}/audiences/{key}";
 /// What needs a broken database, a full queue or a slow client: other tests show these.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 14] = [
     "body_timeout",
     "body_incomplete",
     "rate_limited",
@@ -24,6 +24,8 @@ const ELSEWHERE: [&str; 12] = [
     "flag_unreadable",
     "audience_too_large",
     "uploads_busy",
+    "reports_busy",
+    "report_preparing",
     "quota_reached",
 ];
 /// What only one call has of these: a stored document that cannot be read can be shut, but not opened; and a gzip

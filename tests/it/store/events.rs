@@ -196,7 +196,7 @@ impl Dice {
 on_both_engines! {
     async fn the_earliest_exposure_wins_whatever_the_order(db) {
         let send = async |exposures| {
-            db.append_events(&EventBatch { exposures, steps: vec![] }).await.unwrap().exposures
+            db.append_events(&EventBatch { exposures, steps: vec![] }, i64::MIN).await.unwrap().exposures
         };
         let at = |at| shown("u", 1, "on", at);
         assert_eq!(send(vec![at(5), at(4), at(4)]).await, [Added, Moved, Duplicate]);
@@ -215,7 +215,7 @@ on_both_engines! {
         let exposures = vec![
             shown("a", 1, "on", 1), shown("a", 2, "on", 2), shown("a", 3, "off", 3), shown("b", 1, "on", 1),
         ];
-        db.append_events(&EventBatch { exposures, steps: vec![] }).await.unwrap();
+        db.append_events(&EventBatch { exposures, steps: vec![] }, i64::MIN).await.unwrap();
         let users = exposed(&db, 1).await;
         assert_eq!(users.iter().map(|u| (u.variant.as_str(), u.arm, u.users)).collect::<Vec<_>>(),
                    [("off", 0, 1), ("on", 1, 2)]);
@@ -226,7 +226,7 @@ on_both_engines! {
     }
 
     async fn a_step_finds_the_latest_exposure_before_it(db) {
-        db.append_events(&EventBatch { exposures: vec![shown("u", 1, "off", 10)], steps: vec![] }).await.unwrap();
+        db.append_events(&EventBatch { exposures: vec![shown("u", 1, "off", 10)], steps: vec![] }, i64::MIN).await.unwrap();
         let batch = EventBatch {
             exposures: vec![shown("u", 2, "on", 20)],
             steps: vec![
@@ -236,11 +236,11 @@ on_both_engines! {
             ],
         };
         let given = StepOutcome::Added { stage: Some(7), rule: Some("r".into()), variant: None, arm: None };
-        let outcome = db.append_events(&batch).await.unwrap();
+        let outcome = db.append_events(&batch, i64::MIN).await.unwrap();
         assert_eq!(outcome.steps, [
             NOWHERE, found(1, "off"), found(1, "off"), found(2, "on"), StepOutcome::Duplicate, NOWHERE, NOWHERE, given,
         ]);
-        let again = db.append_events(&batch).await.unwrap();
+        let again = db.append_events(&batch, i64::MIN).await.unwrap();
         assert!(again.steps.iter().all(|s| *s == StepOutcome::Duplicate));
         assert_eq!(again.exposures, [Duplicate]);
         assert_eq!(db.counts(1).await.unwrap().steps, 7);
@@ -251,7 +251,7 @@ on_both_engines! {
         let (mut dice, mut model) = (Dice(0x2545_F491_4F6C_DD1D), Model::default());
         for round in 0..200 {
             let batch = dice.batch();
-            assert_eq!(db.append_events(&batch).await.unwrap(), model.take(&batch), "round {round}: {batch:#?}");
+            assert_eq!(db.append_events(&batch, i64::MIN).await.unwrap(), model.take(&batch), "round {round}: {batch:#?}");
         }
         let units: Vec<_> = (0..6).map(|n| format!("u-{n}")).collect();
         let units: Vec<_> = units.iter()
@@ -275,7 +275,7 @@ on_both_engines! {
             tasks.push(tokio::spawn(async move {
                 let (mut dice, mut added) = (Dice(seed), 0_i64);
                 for _ in 0..25 {
-                    let outcome = store.append_events(&dice.batch()).await.unwrap();
+                    let outcome = store.append_events(&dice.batch(), i64::MIN).await.unwrap();
                     let exposures = outcome.exposures.iter().filter(|o| **o == Added).count();
                     let steps = outcome.steps.iter().filter(|s| **s != StepOutcome::Duplicate).count();
                     added += i64::try_from(exposures + steps).unwrap();
@@ -299,7 +299,7 @@ on_both_engines! {
     async fn a_large_batch_is_one_call(db) {
         let exposures: Vec<_> = (0..5_000).map(|n| shown(&format!("u-{n}"), 1, "on", n)).collect();
         let steps: Vec<_> = (0..5_000).map(|n| step(&format!("u-{n}"), "1", n + 1)).collect();
-        let outcome = db.append_events(&EventBatch { exposures, steps }).await.unwrap();
+        let outcome = db.append_events(&EventBatch { exposures, steps }, i64::MIN).await.unwrap();
         assert!(outcome.exposures.iter().all(|o| *o == Added));
         assert!(outcome.steps.iter().all(|s| *s == found(1, "on")));
         assert_eq!(exposed(&db, 1).await[0].users, 5_000);

@@ -1,0 +1,353 @@
+//! From sums to comparisons: each variant against control, inside each stage, then pooled.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::about::{About, RowKey};
+use super::fact::{CONTROL, TREATMENT};
+use super::hour::Pairs;
+use super::plan::{GRACE_MS, Goal, Plan};
+use super::tally::{PairTally, Tally};
+use super::totals::{Sums, Totals};
+use crate::clock::{DAY_MS, HOUR_MS};
+use crate::stats::compare::{Better, Comparison, Question, Role, compare};
+use crate::stats::counts::{Count, Pair, Strata, Stratum};
+use crate::stats::figures::Why;
+use crate::stats::guardrail::{self, LimitGuardrail, MarginGuardrail};
+use crate::stats::mean::{self, ValueComparison, ValuePair, ValueStratum, Values};
+use crate::stats::power::Pace;
+
+/// Days over which growth is measured.
+const PACE_DAYS: i64 = 7;
+
+/// A variant that is compared with the control of its rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Versus {
+    /// The rule.
+    pub rule: Box<str>,
+    /// The variant.
+    pub variant: Box<str>,
+    /// Control's variant.
+    pub baseline: Box<str>,
+    /// Treatment variants of the rule.
+    pub treatments: u32,
+}
+
+/// Strata of one comparison, as statistics take them.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    strata: Vec<Stratum>,
+    treatment_pairs: Vec<Pair>,
+    control_pairs: Vec<Pair>,
+    maturing: u64,
+}
+
+/// The variants to be compared, in the order of the answer: those of the document's rollouts, and those that came.
+#[must_use]
+pub fn versus(about: &About, sums: &Sums) -> Vec<Versus> {
+    let mut treated: BTreeSet<RowKey> = about.configured().into_iter().collect();
+    treated.extend(sums.rows.keys().map(RowKey::from));
+    let mut treated: Vec<RowKey> = treated.into_iter().filter(|row| row.arm == TREATMENT).collect();
+    treated.sort_by_cached_key(|row| about.order(row));
+    let mut by_rule: BTreeMap<Box<str>, u32> = BTreeMap::new();
+    treated.iter().for_each(|row| *by_rule.entry(row.rule.clone()).or_default() += 1);
+    let list = treated.into_iter().map(|row| Versus {
+        baseline: baseline(about, sums, &row.rule),
+        treatments: by_rule.get(&row.rule).copied().unwrap_or(1),
+        rule: row.rule,
+        variant: row.variant,
+    });
+    list.collect()
+}
+
+/// Control's variant: that of the newest stage in which the rule had one.
+fn baseline(about: &About, sums: &Sums, rule: &str) -> Box<str> {
+    let control = sums.rows.keys().filter(|key| &*key.rule == rule && key.arm == CONTROL);
+    let newest = control.max_by_key(|key| key.stage).map(|key| key.variant.clone());
+    newest.unwrap_or_else(|| about.document.off_variant.as_str().into())
+}
+
+fn count(plan: &Plan, tally: &Tally, metric: usize) -> Count {
+    let reached = super::variants::metric(plan, tally, metric);
+    Count { units: reached.exposed, converted: reached.users }
+}
+
+fn stage_number(stage: i64) -> u32 {
+    u32::try_from(stage).unwrap_or(u32::MAX)
+}
+
+/// Both arms of a comparison in each stage: treated and control.
+fn by_stage<'s>(sums: &'s Sums, versus: &Versus) -> BTreeMap<i64, (Option<&'s Tally>, Vec<&'s Tally>)> {
+    let mut stages: BTreeMap<i64, (Option<&Tally>, Vec<&Tally>)> = BTreeMap::new();
+    for (key, row) in sums.rows.iter().filter(|(key, _)| key.rule == versus.rule) {
+        if key.arm == TREATMENT && key.variant == versus.variant {
+            stages.entry(key.stage).or_default().0 = Some(&row.all);
+        } else if key.arm == CONTROL {
+            stages.entry(key.stage).or_default().1.push(&row.all);
+        }
+    }
+    stages
+}
+
+/// The pairs of one arm, with the places of their stages; control of any variant.
+fn pairs_of<'p>(
+    pairs: &'p Pairs,
+    versus: &Versus,
+    arm: u8,
+    stages: &[i64],
+) -> Vec<(usize, usize, &'p PairTally)> {
+    let own = pairs.iter().filter(|(key, _)| {
+        key.rule == versus.rule && key.arm == arm && (arm == CONTROL || key.variant == versus.variant)
+    });
+    own.filter_map(|(key, pair)| {
+        let place = |stage: i64| stages.binary_search(&stage).ok();
+        Some((place(key.lower)?, place(key.higher)?, pair))
+    })
+    .collect()
+}
+
+impl Counted {
+    /// The counts of one metric.
+    #[must_use]
+    pub fn of(plan: &Plan, sums: &Sums, versus: &Versus, metric: usize) -> Self {
+        let stages = by_stage(sums, versus);
+        let numbers: Vec<i64> = stages.keys().copied().collect();
+        let mut counted = Self::default();
+        for (stage, (treated, control)) in &stages {
+            let treatment = treated.map(|tally| count(plan, tally, metric)).unwrap_or_default();
+            let mut both = Count::default();
+            for own in control.iter().map(|tally| count(plan, tally, metric)) {
+                both = Count { units: both.units + own.units, converted: both.converted + own.converted };
+            }
+            let units: u64 = treated.iter().chain(control).map(|tally| tally.units).sum();
+            counted.maturing += units - treatment.units - both.units;
+            counted.strata.push(Stratum { stage: stage_number(*stage), treatment, control: both });
+        }
+        let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
+        let pairs = |arm| {
+            let own = pairs_of(&sums.pairs, versus, arm, &numbers).into_iter();
+            own.map(|(earlier, later, pair)| {
+                let sums = pair.metrics.get(metric);
+                Pair {
+                    earlier,
+                    later,
+                    units: pair.matured.get(window).copied().unwrap_or_default(),
+                    earlier_converted: sums.map_or(0, |sums| sums.lower),
+                    later_converted: sums.map_or(0, |sums| sums.higher),
+                    both_converted: sums.map_or(0, |sums| sums.both),
+                }
+            })
+            .filter(|pair| pair.units > 0)
+            .collect()
+        };
+        (counted.treatment_pairs, counted.control_pairs) = (pairs(TREATMENT), pairs(CONTROL));
+        counted
+    }
+
+    /// As statistics take them.
+    #[must_use]
+    pub fn strata(&self) -> Strata<'_> {
+        Strata {
+            strata: &self.strata,
+            treatment_pairs: &self.treatment_pairs,
+            control_pairs: &self.control_pairs,
+        }
+    }
+
+    /// These without others, of which they hold every unit.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let minus = |count: Count, other: Count| Count {
+            units: count.units.saturating_sub(other.units),
+            converted: count.converted.saturating_sub(other.converted),
+        };
+        let strata = self.strata.iter().map(|stratum| {
+            let other =
+                others.strata.iter().find(|other| other.stage == stratum.stage).copied().unwrap_or_default();
+            Stratum {
+                stage: stratum.stage,
+                treatment: minus(stratum.treatment, other.treatment),
+                control: minus(stratum.control, other.control),
+            }
+        });
+        let stage = |counted: &Self, place: usize| counted.strata.get(place).map(|stratum| stratum.stage);
+        let pairs = |own: &[Pair], other: &[Pair]| -> Vec<Pair> {
+            let left = own.iter().map(|pair| {
+                let same = other.iter().find(|other| {
+                    (stage(others, other.earlier), stage(others, other.later))
+                        == (stage(self, pair.earlier), stage(self, pair.later))
+                });
+                let other = same.copied().unwrap_or_default();
+                Pair {
+                    earlier: pair.earlier,
+                    later: pair.later,
+                    units: pair.units.saturating_sub(other.units),
+                    earlier_converted: pair.earlier_converted.saturating_sub(other.earlier_converted),
+                    later_converted: pair.later_converted.saturating_sub(other.later_converted),
+                    both_converted: pair.both_converted.saturating_sub(other.both_converted),
+                }
+            });
+            left.filter(|pair| pair.units > 0).collect()
+        };
+        Self {
+            strata: strata.collect(),
+            treatment_pairs: pairs(&self.treatment_pairs, &others.treatment_pairs),
+            control_pairs: pairs(&self.control_pairs, &others.control_pairs),
+            maturing: self.maturing.saturating_sub(others.maturing),
+        }
+    }
+}
+
+/// What is asked beside the counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// The metric's place in the plan.
+    pub metric: usize,
+    /// The goal's overall comparison, or any other.
+    pub role: Role,
+    /// Whether units came in the expected shares.
+    pub srm_ok: bool,
+    /// How fast the present stage grows.
+    pub pace: Option<Pace>,
+}
+
+/// Compares one metric.
+#[must_use]
+pub fn compared(about: &About, versus: &Versus, counted: &Counted, asking: Asking) -> Comparison {
+    let plan = about.plan();
+    let step = plan.metrics.get(asking.metric).map_or("", |metric| &*metric.step);
+    let window = plan.metrics.get(asking.metric).map_or(plan.funnel_window, |metric| metric.window);
+    compare(&Question {
+        counts: counted.strata(),
+        maturing_users: counted.maturing,
+        role: asking.role,
+        better: if about.is_harm(step) { Better::Less } else { Better::More },
+        treatments: versus.treatments,
+        srm_ok: asking.srm_ok,
+        margin: about.margin(step),
+        min_effect: about.document.min_effect,
+        pace: asking.pace,
+        window_hours: u32::try_from(plan.window_ms(window) / HOUR_MS).unwrap_or(u32::MAX),
+    })
+}
+
+/// The goal's comparison where there is none to make.
+#[must_use]
+pub fn goal_without(plan: &Plan) -> Option<Comparison> {
+    matches!(plan.goal, Some(Goal::Stop(_))).then(|| Comparison::none(Why::GoalInFunnel))
+}
+
+/// From when on exposures count as growth: the hours before are early. By what had matured at `as_of_ms`.
+#[must_use]
+pub fn growth_from(about: &About, as_of_ms: i64) -> i64 {
+    let cut = as_of_ms - about.plan().window_ms(about.plan().goal_window()) - GRACE_MS;
+    (cut - PACE_DAYS * DAY_MS).div_euclid(HOUR_MS) * HOUR_MS
+}
+
+/// How fast the present stage grows: units that matured of late.
+#[must_use]
+pub fn pace(about: &About, totals: &Totals, versus: &Versus, as_of_ms: i64) -> Option<Pace> {
+    let (plan, stage) = (about.plan(), about.present_stage()?);
+    let Some(Goal::Metric(goal)) = plan.goal else { return None };
+    let cut = as_of_ms - plan.window_ms(plan.goal_window()) - GRACE_MS;
+    let since = growth_from(about, as_of_ms).max(stage.opened_at);
+    let until = stage.closed_at.map_or(cut, |closed| closed.min(cut));
+    let days = (until - since) as f64 / DAY_MS as f64;
+    if days <= 0.0 {
+        return None;
+    }
+    let counted = Counted::of(plan, &totals.sums, versus, goal);
+    let now = counted.strata.iter().find(|stratum| stratum.stage == stage_number(stage.stage))?;
+    let mut before = Stratum { stage: now.stage, ..Stratum::default() };
+    for (key, units) in &totals.early {
+        if key.stage == stage.stage && key.rule == versus.rule {
+            let count = Count { units: *units, converted: 0 };
+            if key.arm == TREATMENT && key.variant == versus.variant {
+                before.treatment = count;
+            } else if key.arm == CONTROL {
+                before.control = count;
+            }
+        }
+    }
+    Some(Pace::of(now, &before, days))
+}
+
+/// A guardrail by its margin.
+#[must_use]
+pub fn margin_guardrail(counted: &Counted, margin: f64) -> MarginGuardrail {
+    guardrail::margin(&counted.strata(), margin)
+}
+
+/// A guardrail by an absolute limit: the variant's units, each once.
+#[must_use]
+pub fn limit_guardrail(
+    plan: &Plan,
+    sums: &Sums,
+    versus: &Versus,
+    metric: usize,
+    limit: f64,
+) -> LimitGuardrail {
+    let mut all = Tally::default();
+    for (key, row) in &sums.rows {
+        if key.rule == versus.rule && key.arm == TREATMENT && key.variant == versus.variant {
+            all.merge(&row.first);
+        }
+    }
+    guardrail::limit(count(plan, &all, metric), limit)
+}
+
+/// Currencies in which some unit has a value of the metric.
+#[must_use]
+pub fn currencies(sums: &Sums, metric: usize) -> BTreeSet<Box<str>> {
+    let tallies = sums.rows.values().filter_map(|row| row.all.metric(metric));
+    tallies.flat_map(|metric| metric.values.keys().cloned()).collect()
+}
+
+/// Value per user of one currency.
+#[must_use]
+pub fn value(plan: &Plan, sums: &Sums, versus: &Versus, metric: usize, currency: &str) -> ValueComparison {
+    let stages = by_stage(sums, versus);
+    let numbers: Vec<i64> = stages.keys().copied().collect();
+    let own = |tally: &Tally| {
+        let value = tally.metric(metric).and_then(|metric| metric.values.get(currency));
+        let (sum, squares) = value.map_or((0.0, 0.0), |value| (value.sum as f64, value.squares as f64));
+        mean::Sums { units: count(plan, tally, metric).units, sum, squares }
+    };
+    let strata: Vec<ValueStratum> = stages
+        .iter()
+        .map(|(stage, (treated, control))| {
+            let control = control.iter().map(|tally| own(tally)).reduce(|a, b| mean::Sums {
+                units: a.units + b.units,
+                sum: a.sum + b.sum,
+                squares: a.squares + b.squares,
+            });
+            ValueStratum {
+                stage: stage_number(*stage),
+                treatment: treated.map(own).unwrap_or_default(),
+                control: control.unwrap_or_default(),
+            }
+        })
+        .collect();
+    let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
+    let pairs = |arm| -> Vec<ValuePair> {
+        let own = pairs_of(&sums.pairs, versus, arm, &numbers).into_iter();
+        own.map(|(earlier, later, pair)| {
+            let sums = pair.metrics.get(metric).and_then(|metric| metric.values.get(currency));
+            let sums = sums.copied().unwrap_or_default();
+            ValuePair {
+                earlier,
+                later,
+                units: pair.matured.get(window).copied().unwrap_or_default(),
+                earlier_sum: sums.lower as f64,
+                later_sum: sums.higher as f64,
+                products: sums.products as f64,
+            }
+        })
+        .filter(|pair| pair.units > 0)
+        .collect()
+    };
+    mean::compare(&Values {
+        strata: &strata,
+        treatment_pairs: &pairs(TREATMENT),
+        control_pairs: &pairs(CONTROL),
+    })
+}

@@ -1,0 +1,171 @@
+//! The JSON of comparisons, guardrails and values.
+
+use serde_json::{Map, Value, json};
+
+use super::compare::Versus;
+use super::notes::Notes;
+use super::variants::interval;
+use crate::stats::compare::Comparison;
+use crate::stats::figures::{Note, Span, Verdict};
+use crate::stats::guardrail::{LimitGuardrail, MarginGuardrail};
+use crate::stats::mean::ValueComparison;
+
+/// Whether a comparison is the one that decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Standing {
+    /// The goal's overall comparison.
+    Decides,
+    /// Another metric: its verdict holds only if it holds among all of them.
+    Beside(Option<f64>),
+    /// A part that was looked at afterwards: never a verdict.
+    Explores(Option<f64>),
+}
+
+fn span(span: Option<Span>) -> Value {
+    span.map_or(Value::Null, |span| json!([span.low, span.high]))
+}
+
+fn tell(notes: &mut Notes, pointer: &str, own: &[Note]) {
+    own.iter().for_each(|note| notes.why(pointer, note.field, note.why));
+}
+
+/// Who is compared with whom.
+fn names(versus: &Versus) -> Map<String, Value> {
+    let mut json = Map::new();
+    json.insert("rule".into(), (&*versus.rule).into());
+    json.insert("variant".into(), (&*versus.variant).into());
+    json.insert("baseline".into(), (&*versus.baseline).into());
+    json
+}
+
+fn add(json: &mut Map<String, Value>, fields: Value) {
+    if let Value::Object(fields) = fields {
+        json.extend(fields);
+    }
+}
+
+/// The verdict that is shown, and why there is none.
+fn verdict(made: &Comparison, standing: Standing) -> (Verdict, Option<&'static str>) {
+    let why = made.why.map(crate::stats::figures::Why::as_str);
+    match standing {
+        Standing::Decides => (made.verdict, why),
+        Standing::Explores(_) => (Verdict::NoComparison, why.or(Some("exploratory"))),
+        Standing::Beside(adjusted) => {
+            let proven = adjusted.is_some_and(|p| p < 0.05);
+            let colours = matches!(made.verdict, Verdict::Better | Verdict::Worse);
+            (if colours && !proven { Verdict::Undecided } else { made.verdict }, why)
+        }
+    }
+}
+
+/// A comparison of one step; `pointer` is where it stands.
+#[must_use]
+pub(super) fn comparison(
+    versus: &Versus,
+    step: &str,
+    made: &Comparison,
+    standing: Standing,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    tell(notes, pointer, &made.notes);
+    let (shown, why) = verdict(made, standing);
+    let mut json = names(versus);
+    add(
+        &mut json,
+        json!({
+            "metric": step, "stages_pooled": made.stages_pooled, "stages_left_out": made.stages_left_out,
+            "treatment_rate": made.treatment_rate, "control_rate": made.control_rate,
+            "absolute_lift": made.absolute_lift, "absolute_ci": interval(made.absolute_ci),
+            "relative_lift": made.relative_lift, "relative_ci": span(made.relative_ci),
+            "confidence": made.confidence, "p_value": made.p_value,
+            "always_valid_ci": interval(made.always_valid_ci),
+            "always_valid_relative_ci": span(made.always_valid_relative_ci),
+            "always_valid_p": made.always_valid_p,
+            "probability_better": made.probability_better, "expected_loss": made.expected_loss,
+            "verdict": shown.as_str(), "why": why, "not_worse_than": made.not_worse_than,
+            "look_again": made.look_again.map(|again| json!({"users": again.users, "days": again.days})),
+            "smallest_effect": made.power.map(|power| json!({
+                "fixed": power.mde_fixed, "always_valid": power.mde_sequential,
+                "days_fixed": power.days_fixed, "days_always_valid": power.days_sequential,
+            })),
+        }),
+    );
+    if let Standing::Beside(adjusted) | Standing::Explores(adjusted) = standing {
+        json.insert("adjusted_p".into(), json!(adjusted));
+    }
+    Value::Object(json)
+}
+
+/// A guardrail against control.
+#[must_use]
+pub(super) fn margin(
+    versus: &Versus,
+    step: &str,
+    made: &MarginGuardrail,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    tell(notes, pointer, &made.notes);
+    let mut json = names(versus);
+    add(
+        &mut json,
+        json!({
+            "step": step, "margin": made.margin, "treatment_rate": made.treatment_rate, "control_rate": made.control_rate,
+            "difference": made.difference, "always_valid_bounds": interval(made.always_valid_bounds),
+            "provable_margin": made.provable_margin, "state": made.state.as_str(),
+        }),
+    );
+    Value::Object(json)
+}
+
+/// A guardrail by a limit.
+#[must_use]
+pub(super) fn limit(
+    versus: &Versus,
+    step: &str,
+    made: &LimitGuardrail,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    tell(notes, pointer, &made.notes);
+    let mut json = names(versus);
+    let fields = json!({
+        "step": step, "limit": made.limit, "rate": made.rate, "e_value": made.e_value, "state": made.state.as_str(),
+    });
+    add(&mut json, fields);
+    Value::Object(json)
+}
+
+/// Value per user of one currency.
+#[must_use]
+pub(super) fn value(
+    versus: &Versus,
+    (step, currency): (&str, &str),
+    made: &ValueComparison,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    for note in &made.notes {
+        // The statistics speak of a ratio, the answer of a lift like everywhere else.
+        let field = match note.field {
+            "ratio_lift" => "relative_lift",
+            "ratio_lift_ci" => "relative_ci",
+            field => field,
+        };
+        notes.why(pointer, field, note.why);
+    }
+    let mut json = names(versus);
+    add(
+        &mut json,
+        json!({
+            "metric": step, "currency": currency, "stages_pooled": made.stages_pooled,
+            "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
+            "difference": made.difference, "difference_ci": interval(made.difference_ci),
+            "relative_lift": made.ratio_lift, "relative_ci": span(made.ratio_lift_ci),
+            "p_value": made.p_value, "always_valid_ci": interval(made.always_valid_ci),
+            "always_valid_p": made.always_valid_p,
+        }),
+    );
+    Value::Object(json)
+}

@@ -1,0 +1,270 @@
+//! Sums of facts. They add up: over hours, over stages, over instances.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Earlier, Fact, MetricOutcome};
+use super::histogram::Histogram;
+use super::plan::Plan;
+
+/// Sums of some exposures.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// All of them.
+    pub units: u64,
+    /// Those whose window has closed, by window.
+    pub matured: Vec<u64>,
+    /// By metric: of those whose window has closed.
+    pub metrics: Vec<MetricTally>,
+    /// By stop: of those whose window has closed.
+    pub stops: Vec<StopTally>,
+}
+
+/// Sums of one metric.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricTally {
+    /// Units with an event.
+    pub users: u64,
+    /// Events.
+    pub events: u64,
+    /// Units by value of `by`, `other` last.
+    pub by: Vec<u64>,
+    /// By currency.
+    pub values: BTreeMap<Box<str>, ValueTally>,
+}
+
+/// Sums of money of one currency, by unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueTally {
+    /// Of the units' sums.
+    pub sum: u128,
+    /// Of their squares.
+    pub squares: u128,
+}
+
+/// Sums of one stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopTally {
+    /// Units that reached it.
+    pub users: u64,
+    /// Of those, the ones of which only a later stop was seen.
+    pub inferred: u64,
+    /// Units with an event of it that does not fit the order.
+    pub out_of_order: u64,
+    /// Times since the stop before.
+    pub times: Histogram,
+}
+
+/// Sums of units that are in two strata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairTally {
+    /// Those whose windows have closed in both, by window.
+    pub matured: Vec<u64>,
+    /// By metric.
+    pub metrics: Vec<PairMetric>,
+}
+
+/// Sums of one metric over units that are in two strata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairMetric {
+    /// Converted in the lower stage.
+    pub lower: u64,
+    /// Converted in the higher stage.
+    pub higher: u64,
+    /// Converted in both.
+    pub both: u64,
+    /// By currency.
+    pub values: BTreeMap<Box<str>, PairValue>,
+}
+
+/// Sums of money over units that are in two strata.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairValue {
+    /// Of the units' sums in the lower stage.
+    pub lower: u128,
+    /// Of those in the higher one.
+    pub higher: u128,
+    /// Of the products of both.
+    pub products: u128,
+}
+
+/// How much of the funnel is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stops {
+    /// Nothing.
+    No,
+    /// Who reached what.
+    Counts,
+    /// That, and after which time.
+    Times,
+}
+
+/// The place `at` of `list`, which grows to hold it.
+fn place<T: Default + Clone>(list: &mut Vec<T>, at: usize) -> Option<&mut T> {
+    if list.len() <= at {
+        list.resize(at + 1, T::default());
+    }
+    list.get_mut(at)
+}
+
+fn bump(list: &mut Vec<u64>, at: usize, by: u64) {
+    if let Some(count) = place(list, at) {
+        *count += by;
+    }
+}
+
+fn merge_counts(into: &mut Vec<u64>, from: &[u64]) {
+    for (at, count) in from.iter().enumerate().filter(|(_, count)| **count > 0) {
+        bump(into, at, *count);
+    }
+}
+
+impl Tally {
+    /// Takes an exposure in, with so much of its funnel.
+    pub fn add(&mut self, plan: &Plan, fact: &Fact, stops: Stops) {
+        self.units += 1;
+        for window in 0..fact.level {
+            bump(&mut self.matured, window, 1);
+        }
+        for (at, (metric, outcome)) in plan.metrics.iter().zip(&fact.metrics).enumerate() {
+            if metric.window < fact.level
+                && outcome.events > 0
+                && let Some(tally) = place(&mut self.metrics, at)
+            {
+                tally.add(outcome);
+            }
+        }
+        if stops == Stops::No || plan.funnel_window >= fact.level {
+            return;
+        }
+        for (at, outcome) in fact.stops.iter().enumerate() {
+            if (outcome.reached || outcome.out_of_order)
+                && let Some(tally) = place(&mut self.stops, at)
+            {
+                tally.users += u64::from(outcome.reached);
+                tally.inferred += u64::from(outcome.inferred);
+                tally.out_of_order += u64::from(outcome.out_of_order);
+                if let Some(since_ms) = outcome.since_ms.filter(|_| stops == Stops::Times) {
+                    tally.times.add(since_ms);
+                }
+            }
+        }
+    }
+
+    /// Takes all of another in.
+    pub fn merge(&mut self, other: &Self) {
+        self.units += other.units;
+        merge_counts(&mut self.matured, &other.matured);
+        for (at, metric) in other.metrics.iter().enumerate() {
+            if let Some(tally) = place(&mut self.metrics, at) {
+                tally.merge(metric);
+            }
+        }
+        for (at, stop) in other.stops.iter().enumerate() {
+            if let Some(tally) = place(&mut self.stops, at) {
+                tally.users += stop.users;
+                tally.inferred += stop.inferred;
+                tally.out_of_order += stop.out_of_order;
+                tally.times.merge(&stop.times);
+            }
+        }
+    }
+
+    /// Those whose window at this place has closed.
+    #[must_use]
+    pub fn matured(&self, window: usize) -> u64 {
+        self.matured.get(window).copied().unwrap_or_default()
+    }
+
+    /// The metric at this place, if somebody did it.
+    #[must_use]
+    pub fn metric(&self, at: usize) -> Option<&MetricTally> {
+        self.metrics.get(at)
+    }
+}
+
+impl MetricTally {
+    fn add(&mut self, outcome: &MetricOutcome) {
+        self.users += 1;
+        self.events += u64::from(outcome.events);
+        for by in &outcome.by {
+            bump(&mut self.by, usize::from(*by), 1);
+        }
+        for (currency, value) in &outcome.values {
+            let value = u128::from(*value);
+            let tally = self.values.entry(currency.clone()).or_default();
+            tally.sum = tally.sum.saturating_add(value);
+            tally.squares = tally.squares.saturating_add(value.saturating_mul(value));
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.users += other.users;
+        self.events += other.events;
+        merge_counts(&mut self.by, &other.by);
+        for (currency, value) in &other.values {
+            let tally = self.values.entry(currency.clone()).or_default();
+            tally.sum = tally.sum.saturating_add(value.sum);
+            tally.squares = tally.squares.saturating_add(value.squares);
+        }
+    }
+}
+
+impl PairTally {
+    /// Takes a unit in that was shown the same in an earlier stage too. Its earlier windows closed before the later.
+    pub fn add(&mut self, plan: &Plan, fact: &Fact, earlier: &Earlier) {
+        for window in 0..fact.level {
+            bump(&mut self.matured, window, 1);
+        }
+        let (before, now) = (&earlier.metrics, &fact.metrics);
+        // Events of an old token may come after those of a newer stage.
+        let (lower, higher) = if earlier.stage < fact.key.stage { (before, now) } else { (now, before) };
+        for (at, _) in plan.metrics.iter().enumerate().filter(|(_, metric)| metric.window < fact.level) {
+            let (Some(lower), Some(higher)) = (lower.get(at), higher.get(at)) else { continue };
+            if (lower.events > 0 || higher.events > 0)
+                && let Some(tally) = place(&mut self.metrics, at)
+            {
+                tally.add(lower, higher);
+            }
+        }
+    }
+
+    /// Takes all of another in.
+    pub fn merge(&mut self, other: &Self) {
+        merge_counts(&mut self.matured, &other.matured);
+        for (at, from) in other.metrics.iter().enumerate() {
+            let Some(into) = place(&mut self.metrics, at) else { continue };
+            into.lower += from.lower;
+            into.higher += from.higher;
+            into.both += from.both;
+            for (currency, value) in &from.values {
+                let sums = into.values.entry(currency.clone()).or_default();
+                sums.lower = sums.lower.saturating_add(value.lower);
+                sums.higher = sums.higher.saturating_add(value.higher);
+                sums.products = sums.products.saturating_add(value.products);
+            }
+        }
+    }
+}
+
+impl PairMetric {
+    fn add(&mut self, lower: &MetricOutcome, higher: &MetricOutcome) {
+        self.lower += u64::from(lower.events > 0);
+        self.higher += u64::from(higher.events > 0);
+        self.both += u64::from(lower.events > 0 && higher.events > 0);
+        for (currency, value) in &lower.values {
+            let sums = self.values.entry(currency.clone()).or_default();
+            sums.lower = sums.lower.saturating_add(u128::from(*value));
+            let other = higher.values.iter().find(|(known, _)| known == currency);
+            if let Some((_, other)) = other {
+                let product = u128::from(*value).saturating_mul(u128::from(*other));
+                sums.products = sums.products.saturating_add(product);
+            }
+        }
+        for (currency, value) in &higher.values {
+            let sums = self.values.entry(currency.clone()).or_default();
+            sums.higher = sums.higher.saturating_add(u128::from(*value));
+        }
+    }
+}

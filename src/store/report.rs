@@ -1,0 +1,344 @@
+//! What reports read: exposures and steps of the units of a short span, and what is kept of whole hours.
+//!
+//! An hour that was counted stays counted until a mark says that its rows changed: see [`super::marks`].
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Store;
+use super::error::StoreError;
+use super::lent::{Lent, both, run};
+
+/// A flag's exposures from one moment up to before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportSpan {
+    /// The environment's number.
+    pub environment: i64,
+    /// The flag's number.
+    pub flag: i64,
+    /// The first moment.
+    pub from_ms: i64,
+    /// The moment after the last.
+    pub to_ms: i64,
+}
+
+/// An exposure of a unit that was exposed in a span; to whatever flag.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ReportExposure {
+    /// The unit.
+    pub unit: String,
+    /// What kind of unit it is.
+    pub unit_attribute: String,
+    /// The flag's number.
+    pub flag: i64,
+    /// The stage.
+    pub stage: i64,
+    /// The rule.
+    pub rule: String,
+    /// 0 control, 1 treatment, 2 fixed.
+    pub arm: i64,
+    /// The variant.
+    pub variant: String,
+    /// When.
+    pub at: i64,
+    /// Captured attributes as JSON; only of the flag itself.
+    pub captured: Option<String>,
+}
+
+/// A step of a unit that was exposed in a span: of no flag, or of the flag itself.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ReportStep {
+    /// The unit.
+    pub unit: String,
+    /// What kind of unit it is.
+    pub unit_attribute: String,
+    /// The step's key.
+    pub step: String,
+    /// The flag, for a stop.
+    pub flag: Option<i64>,
+    /// The stage that it counts for.
+    pub stage: Option<i64>,
+    /// The rule that it counts for.
+    pub rule: Option<String>,
+    /// When.
+    pub at: i64,
+    /// An amount in the currency's minor unit.
+    pub value: Option<i64>,
+    /// The currency.
+    pub currency: Option<String>,
+    /// Attributes as JSON.
+    pub attributes: Option<String>,
+}
+
+/// What is known of a kept hour without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct HourHead {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// What was counted.
+    pub form: i64,
+    /// How many windows had closed.
+    pub level: i64,
+    /// The mark that had been seen.
+    pub seen: i64,
+}
+
+/// A mark of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct HourMark {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// Grows with each batch that changed the hour.
+    pub mark: i64,
+}
+
+/// An hour to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHour<'h> {
+    /// The environment's number.
+    pub environment: i64,
+    /// The flag's number.
+    pub flag: i64,
+    /// Which, what was counted, at which level, after which mark.
+    pub head: HourHead,
+    /// Sums of all exposures.
+    pub cells: &'h [u8],
+    /// Exposures of units that came before.
+    pub again: &'h [u8],
+    /// Sums by captured attribute.
+    pub segments: &'h [u8],
+    /// Sums by other flag.
+    pub overlap: &'h [u8],
+}
+
+/// Which part of kept hours is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HourPart {
+    /// Sums of all exposures.
+    Cells,
+    /// Exposures of units that came before.
+    Again,
+    /// Sums by captured attribute.
+    Segments,
+    /// Sums by other flag.
+    Overlap,
+}
+
+/// A part of a kept hour.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct HourBytes {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// As it was kept.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads of one report; those of [`Store::report_snapshot`] see one state of the database.
+pub struct ReportReads {
+    lent: Lent,
+    within: Duration,
+}
+
+impl Store {
+    /// Reads that see one state of the database. Their deadline is that of a single read, until it is renewed.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn report_snapshot(&self) -> Result<ReportReads, StoreError> {
+        Ok(ReportReads { lent: self.read_transaction("report").await?, within: self.deadlines.read })
+    }
+
+    /// Reads of which each sees the newest state.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn report_reads(&self) -> Result<ReportReads, StoreError> {
+        Ok(ReportReads { lent: self.reader("report").await?, within: self.deadlines.read })
+    }
+
+    /// Keeps an hour, unless a newer counting of it is kept already: one that has seen a later mark, or more windows.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn keep_hour(&self, hour: NewHour<'_>) -> Result<(), StoreError> {
+        let mut lent = self.write_transaction("keep an hour", self.deadlines.write).await?;
+        run!(&mut lent, "keep an hour", sqlx::query(
+            "INSERT INTO report_hours (environment, flag, hour, form, level, seen, cells, again, segments, overlap)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (environment, flag, hour) DO UPDATE
+             SET form = excluded.form, level = excluded.level, seen = excluded.seen, cells = excluded.cells,
+                 again = excluded.again, segments = excluded.segments, overlap = excluded.overlap
+             WHERE report_hours.form <> excluded.form
+                OR (report_hours.seen <= excluded.seen AND report_hours.level <= excluded.level)")
+            .bind(hour.environment).bind(hour.flag).bind(hour.head.hour).bind(hour.head.form)
+            .bind(hour.head.level).bind(hour.head.seen).bind(hour.cells).bind(hour.again)
+            .bind(hour.segments).bind(hour.overlap))?;
+        lent.commit().await
+    }
+}
+
+impl ReportReads {
+    /// Gives the next reads as long as the first had.
+    pub fn renew(&mut self) {
+        self.lent.until = Instant::now() + self.within;
+    }
+
+    /// When the first and the last exposure or stop of a flag was; `None` without any.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn bounds(&mut self, environment: i64, flag: i64) -> Result<Option<(i64, i64)>, StoreError> {
+        type Ends = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+        let (a, b, c, d) = both!(&mut self.lent, "bounds of a report", c => sqlx::query_as::<_, Ends>(
+            "SELECT (SELECT at FROM exposures WHERE environment = $1 AND flag = $2 ORDER BY at LIMIT 1),
+                    (SELECT at FROM steps WHERE environment = $1 AND COALESCE(flag, 0) = $2 ORDER BY at LIMIT 1),
+                    (SELECT at FROM exposures WHERE environment = $1 AND flag = $2 ORDER BY at DESC LIMIT 1),
+                    (SELECT at FROM steps WHERE environment = $1 AND COALESCE(flag, 0) = $2 ORDER BY at DESC LIMIT 1)")
+            .bind(environment).bind(flag).fetch_one(c))?;
+        let first = [a, b].into_iter().flatten().min();
+        Ok(first.zip([c, d].into_iter().flatten().max()))
+    }
+
+    /// What is kept of a flag's hours, from one up to and with another, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn heads(
+        &mut self,
+        environment: i64,
+        flag: i64,
+        hours: (i64, i64),
+    ) -> Result<Vec<HourHead>, StoreError> {
+        both!(&mut self.lent, "kept hours", c => sqlx::query_as::<_, HourHead>(
+            "SELECT hour, form, level, seen FROM report_hours
+             WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour")
+            .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
+    }
+
+    /// Marks of a flag's hours, from one up to and with another, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn marks(
+        &mut self,
+        environment: i64,
+        flag: i64,
+        hours: (i64, i64),
+    ) -> Result<Vec<HourMark>, StoreError> {
+        both!(&mut self.lent, "marks of hours", c => sqlx::query_as::<_, HourMark>(
+            "SELECT hour, mark FROM report_marks
+             WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour")
+            .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
+    }
+
+    /// One part of the kept hours of a form, from one up to and with another, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn hours(
+        &mut self,
+        environment: i64,
+        flag: i64,
+        hours: (i64, i64),
+        part: HourPart,
+    ) -> Result<Vec<HourBytes>, StoreError> {
+        let sql = match part {
+            HourPart::Cells => {
+                "SELECT hour, cells AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+            HourPart::Again => {
+                "SELECT hour, again AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+            HourPart::Segments => {
+                "SELECT hour, segments AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+            HourPart::Overlap => {
+                "SELECT hour, overlap AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+        };
+        both!(&mut self.lent, "parts of kept hours", c => sqlx::query_as::<_, HourBytes>(sql)
+            .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
+    }
+
+    /// When the exposure is that `rows` others of the span come before; `None` if there are not so many.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn cut(&mut self, span: ReportSpan, rows: i64) -> Result<Option<i64>, StoreError> {
+        both!(&mut self.lent, "cut of a span", c => sqlx::query_scalar::<_, i64>(
+            "SELECT at FROM exposures WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4
+             ORDER BY at LIMIT 1 OFFSET $5")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(rows)
+            .fetch_optional(c))
+    }
+
+    /// All exposures, before `before_ms`, of the units that were exposed in the span.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn exposures(
+        &mut self,
+        span: ReportSpan,
+        before_ms: i64,
+    ) -> Result<Vec<ReportExposure>, StoreError> {
+        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(
+            "SELECT x.unit, x.unit_attribute, x.flag, x.stage, x.rule, x.arm, x.variant, x.at,
+                    CASE WHEN x.flag = $2 THEN x.captured END AS captured
+             FROM (SELECT DISTINCT unit FROM exposures
+                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
+             CROSS JOIN exposures AS x
+             WHERE x.environment = $1 AND x.unit = u.unit AND x.at < $5")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
+            .fetch_all(c))
+    }
+
+    /// The steps named in `steps` (a JSON list of keys), before `before_ms`, of the units that were exposed in the
+    /// span: those of no flag, and those of the flag itself.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn steps(
+        &mut self,
+        span: ReportSpan,
+        before_ms: i64,
+        steps: &str,
+    ) -> Result<Vec<ReportStep>, StoreError> {
+        let sql = self.lent.pick(
+            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
+             FROM (SELECT DISTINCT unit FROM exposures
+                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
+             CROSS JOIN steps AS s
+             WHERE s.environment = $1 AND s.unit = u.unit AND s.at < $5 AND (s.flag = $2
+                OR (s.flag IS NULL AND s.step IN (SELECT value FROM json_each($6))))",
+            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
+             FROM (SELECT DISTINCT unit FROM exposures
+                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
+             CROSS JOIN steps AS s
+             WHERE s.environment = $1 AND s.unit = u.unit AND s.at < $5 AND (s.flag = $2
+                OR (s.flag IS NULL AND s.step IN (SELECT json_array_elements_text($6::json))))",
+        );
+        both!(&mut self.lent, "steps of a report", c => sqlx::query_as::<_, ReportStep>(sql)
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
+            .bind(steps).fetch_all(c))
+    }
+
+    /// Times of the flag's stops in the span whose unit has no exposure of their stage and rule before its end.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn orphans(&mut self, span: ReportSpan) -> Result<Vec<i64>, StoreError> {
+        both!(&mut self.lent, "stops without exposure", c => sqlx::query_scalar::<_, i64>(
+            "SELECT s.at FROM steps AS s
+             WHERE s.environment = $1 AND COALESCE(s.flag, 0) = $2 AND s.at >= $3 AND s.at < $4 AND NOT EXISTS (
+                SELECT 1 FROM exposures AS x
+                WHERE x.environment = $1 AND x.unit = s.unit AND x.flag = $2 AND x.stage = s.stage
+                  AND x.rule = s.rule AND x.unit_attribute = s.unit_attribute AND x.at < $4)
+             ORDER BY s.at")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).fetch_all(c))
+    }
+}

@@ -1,0 +1,326 @@
+//! The plainest counting there is: all rows in memory, every definition written out, nothing kept, nothing shared with
+//! the service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use huidu::clock::{HOUR_MS, MINUTE_MS};
+use huidu::engine::flag::Document;
+use huidu::stats::compare::{Better, Question, Role, compare};
+use huidu::stats::counts::{Count, Pair, Strata, Stratum};
+use huidu::store::{ExposureRow, StepRow};
+use serde_json::{Map, Value, json};
+
+/// All rows, as the store keeps them.
+#[derive(Default, Clone)]
+pub(crate) struct World {
+    pub(crate) exposures: BTreeMap<(String, i64, i64, String), ExposureRow>,
+    pub(crate) steps: BTreeMap<(String, String, String), StepRow>,
+}
+
+/// Reached, inferred, out of order.
+type StopOutcome = (bool, bool, bool);
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) as_of: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+impl World {
+    pub(crate) fn expose(&mut self, row: ExposureRow) {
+        let key = (row.unit.clone(), row.flag, row.stage, row.rule.clone());
+        match self.exposures.get(&key) {
+            Some(known) if known.at <= row.at => {}
+            _ => drop(self.exposures.insert(key, row)),
+        }
+    }
+
+    pub(crate) fn step(&mut self, row: StepRow) {
+        let key = (row.unit.clone(), row.step.clone(), row.id.clone());
+        self.steps.entry(key).or_insert(row);
+    }
+
+    pub(crate) fn erase(&mut self, unit: &str) {
+        self.exposures.retain(|_, row| row.unit != unit);
+        self.steps.retain(|_, row| row.unit != unit);
+    }
+
+    /// Exposures of flag 1 inside the range.
+    fn shown(&self, range: Range) -> Vec<&ExposureRow> {
+        let own = self.exposures.values().filter(|row| row.flag == 1);
+        own.filter(|row| row.at >= range.from && row.at < range.to).collect()
+    }
+
+    /// The first exposure of each unit under a rule, arm and variant.
+    fn firsts(&self, range: Range) -> BTreeMap<(String, i64, String), Vec<&ExposureRow>> {
+        let mut rows: BTreeMap<(String, i64, String), Vec<&ExposureRow>> = BTreeMap::new();
+        for row in self.shown(range) {
+            let earlier = self.shown(range).into_iter().any(|other| {
+                other.unit == row.unit
+                    && (&other.rule, other.arm, &other.variant) == (&row.rule, row.arm, &row.variant)
+                    && (other.at, other.stage) < (row.at, row.stage)
+            });
+            if !earlier {
+                rows.entry((row.rule.clone(), row.arm, row.variant.clone())).or_default().push(row);
+            }
+        }
+        rows
+    }
+
+    /// The steps of a metric that count for an exposure.
+    fn events(&self, row: &ExposureRow, metric: &str, window: i64) -> Vec<&StepRow> {
+        let own = self.steps.values().filter(|step| step.unit == row.unit && step.step == metric);
+        own.filter(|step| step.flag.is_none() && step.at >= row.at && step.at < row.at + window).collect()
+    }
+
+    /// Times of a stop that count for an exposure.
+    fn stops(&self, row: &ExposureRow, stop: &str, window: i64) -> Vec<i64> {
+        let own = self.steps.values().filter(|step| {
+            step.flag == Some(1)
+                && step.unit == row.unit
+                && step.step == stop
+                && step.stage == Some(row.stage)
+                && step.rule.as_ref() == Some(&row.rule)
+        });
+        let mut times: Vec<i64> =
+            own.map(|step| step.at).filter(|at| *at >= row.at && *at < row.at + window).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// What became of each stop: reached, inferred, out of order.
+    fn funnel(&self, document: &Document, row: &ExposureRow) -> Vec<StopOutcome> {
+        let window = document.attribution_hours * HOUR_MS;
+        let times: Vec<Vec<i64>> =
+            document.funnel.iter().map(|stop| self.stops(row, stop.step.as_str(), window)).collect();
+        let mut seen: Vec<Option<i64>> = vec![None; times.len()];
+        let mut time = row.at;
+        let mut broken_at = times.len();
+        for at in 0..times.len() {
+            if !document.funnel[at].optional {
+                seen[at] = times[at].iter().copied().find(|t| *t >= time);
+                match seen[at] {
+                    Some(t) => time = t,
+                    None => {
+                        broken_at = at;
+                        break;
+                    }
+                }
+            }
+        }
+        for at in 0..broken_at {
+            if document.funnel[at].optional {
+                let before = seen[..at].iter().flatten().copied().max().unwrap_or(row.at);
+                let after = seen[at + 1..].iter().flatten().copied().next().unwrap_or(i64::MAX);
+                seen[at] = times[at].iter().copied().find(|t| *t >= before && *t <= after);
+                if times[at].iter().find(|t| **t >= before).is_some_and(|t| *t > after) {
+                    seen[at] = None;
+                }
+            }
+        }
+        let outcome = (0..times.len()).map(|at| {
+            let later = seen[at + 1..].iter().any(Option::is_some);
+            let inferred = seen[at].is_none() && document.funnel[at].optional && later;
+            (seen[at].is_some() || inferred, inferred, seen[at].is_none() && !times[at].is_empty())
+        });
+        outcome.collect()
+    }
+
+    /// The numbers of the answer's `variants`, by rule, arm and variant.
+    pub(crate) fn variants(
+        &self,
+        document: &Document,
+        range: Range,
+    ) -> BTreeMap<(String, i64, String), Value> {
+        let rows = self.firsts(range).into_iter();
+        rows.map(|(key, rows)| (key, self.row(document, range, &rows))).collect()
+    }
+
+    fn row(&self, document: &Document, range: Range, rows: &[&ExposureRow]) -> Value {
+        let matured = |row: &&&ExposureRow, window: i64| row.at + window + 10 * MINUTE_MS <= range.as_of;
+        let mut metrics = Vec::new();
+        for metric in &document.metrics {
+            let window = document.window_hours(metric) * HOUR_MS;
+            let closed: Vec<_> = rows.iter().filter(|row| matured(row, window)).collect();
+            let done = |row: &ExposureRow| self.events(row, metric.step.as_str(), window);
+            let mut value: Map<String, Value> = Map::new();
+            let mut by: BTreeMap<String, u64> = BTreeMap::new();
+            for row in &closed {
+                let mut own = BTreeSet::new();
+                for event in done(row) {
+                    if let (Some(amount), Some(currency)) = (event.value, &event.currency) {
+                        let sum = value.get(currency).and_then(Value::as_i64).unwrap_or_default();
+                        value.insert(currency.clone(), (sum + amount).into());
+                    }
+                    let attributes: Value =
+                        serde_json::from_str(event.attributes.as_deref().unwrap_or("{}")).unwrap();
+                    let name = metric.by.as_deref().and_then(|by| attributes[by].as_str()).unwrap_or("other");
+                    let known = metric.values.iter().any(|known| **known == *name);
+                    own.insert(if known { name.to_owned() } else { "other".to_owned() });
+                }
+                own.into_iter().for_each(|name| *by.entry(name).or_default() += 1);
+            }
+            let mut json = json!({
+                "step": metric.step.as_str(), "exposed_users": closed.len(), "maturing_users": rows.len() - closed.len(),
+                "users": closed.iter().filter(|row| !done(row).is_empty()).count(),
+                "events": closed.iter().map(|row| done(row).len()).sum::<usize>(), "value": value,
+            });
+            if metric.by.is_some() {
+                for name in metric.values.iter().map(|name| name.to_string()).chain(["other".to_owned()]) {
+                    json["by"][&name] = by.get(&name).copied().unwrap_or_default().into();
+                }
+            }
+            metrics.push(json);
+        }
+        let window = document.attribution_hours * HOUR_MS;
+        let closed: Vec<_> = rows.iter().filter(|row| matured(row, window)).collect();
+        let outcomes: Vec<_> = closed.iter().map(|row| self.funnel(document, row)).collect();
+        let count =
+            |of: fn(&StopOutcome) -> bool, at: usize| outcomes.iter().filter(|one| of(&one[at])).count();
+        let funnel: Vec<Value> = (0..document.funnel.len())
+            .map(|at| {
+                json!({
+                    "step": document.funnel[at].step.as_str(), "users": count(|stop| stop.0, at),
+                    "inferred": count(|stop| stop.1, at), "out_of_order": count(|stop| stop.2, at),
+                })
+            })
+            .collect();
+        json!({"metrics": metrics, "funnel": funnel, "funnel_exposed_users": closed.len()})
+    }
+
+    /// Units of each stage and variant, and those of them that matured and converted by `metric`.
+    pub(crate) fn stages(
+        &self,
+        range: Range,
+        metric: &str,
+        window: i64,
+    ) -> BTreeMap<(i64, String), (u64, u64, u64)> {
+        let mut stages: BTreeMap<(i64, String), (u64, u64, u64)> = BTreeMap::new();
+        for row in self.shown(range) {
+            let count = stages.entry((row.stage, row.variant.clone())).or_default();
+            count.0 += 1;
+            if row.at + window + 10 * MINUTE_MS <= range.as_of {
+                count.1 += 1;
+                count.2 += u64::from(!self.events(row, metric, window).is_empty());
+            }
+        }
+        stages
+    }
+
+    /// Difference and always-valid p of `metric`, from counts and pairs of this reference.
+    pub(crate) fn comparison(&self, range: Range, metric: &str, window: i64) -> (Option<f64>, Option<f64>) {
+        let counts = self.stages(range, metric, window);
+        let stages: BTreeSet<i64> = counts.keys().map(|(stage, _)| *stage).collect();
+        let stages: Vec<i64> = stages.into_iter().collect();
+        let count = |stage: i64, variant: &str| {
+            let (_, units, converted) = counts.get(&(stage, variant.to_owned())).copied().unwrap_or_default();
+            Count { units, converted }
+        };
+        let strata: Vec<Stratum> = stages
+            .iter()
+            .map(|stage| Stratum {
+                stage: u32::try_from(*stage).unwrap(),
+                treatment: count(*stage, "on"),
+                control: count(*stage, "off"),
+            })
+            .collect();
+        let pairs = |variant: &str| {
+            let mut pairs = Vec::new();
+            for (earlier, low) in stages.iter().enumerate() {
+                for (later, high) in stages.iter().enumerate().skip(earlier + 1) {
+                    let mut pair = Pair { earlier, later, ..Pair::default() };
+                    let rows = |stage: i64| {
+                        let own = self.shown(range).into_iter();
+                        own.filter(move |row| row.stage == stage && row.variant == variant)
+                    };
+                    for a in rows(*low) {
+                        for b in rows(*high).filter(|b| b.unit == a.unit) {
+                            let closed = |row: &ExposureRow| row.at + window + 10 * MINUTE_MS <= range.as_of;
+                            if closed(a) && closed(b) {
+                                let did = |row| !self.events(row, metric, window).is_empty();
+                                pair.units += 1;
+                                pair.earlier_converted += u64::from(did(a));
+                                pair.later_converted += u64::from(did(b));
+                                pair.both_converted += u64::from(did(a) && did(b));
+                            }
+                        }
+                    }
+                    if pair.units > 0 {
+                        pairs.push(pair);
+                    }
+                }
+            }
+            pairs
+        };
+        let made = compare(&Question {
+            counts: Strata { strata: &strata, treatment_pairs: &pairs("on"), control_pairs: &pairs("off") },
+            maturing_users: 0,
+            role: Role::Metric,
+            better: Better::More,
+            treatments: 1,
+            srm_ok: true,
+            margin: None,
+            min_effect: 0.05,
+            pace: None,
+            window_hours: 6,
+        });
+        (made.absolute_lift, made.always_valid_p)
+    }
+
+    /// Units that had more than one arm or variant under a rule.
+    pub(crate) fn switched(&self, range: Range) -> usize {
+        let mut ways: BTreeMap<(String, String), BTreeSet<(i64, String)>> = BTreeMap::new();
+        for row in self.shown(range).into_iter().filter(|row| row.arm != 2) {
+            let own = ways.entry((row.unit.clone(), row.rule.clone())).or_default();
+            own.insert((row.arm, row.variant.clone()));
+        }
+        ways.values().filter(|ways| ways.len() > 1).count()
+    }
+
+    /// Stops in the range without an exposure of their stage and rule before its end.
+    pub(crate) fn without_exposure(&self, range: Range) -> usize {
+        let stops = self.steps.values().filter(|step| step.flag == Some(1));
+        let inside = stops.filter(|step| step.at >= range.from && step.at < range.to);
+        inside
+            .filter(|step| {
+                !self.exposures.values().any(|row| {
+                    row.flag == 1
+                        && row.unit == step.unit
+                        && Some(row.stage) == step.stage
+                        && Some(&row.rule) == step.rule.as_ref()
+                        && row.at < range.to
+                })
+            })
+            .count()
+    }
+
+    /// Exposed and converted by region of the shown exposure, over all rows.
+    pub(crate) fn regions(&self, range: Range, metric: &str, window: i64) -> BTreeMap<String, (u64, u64)> {
+        let mut regions: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for row in self.firsts(range).into_values().flatten() {
+            let captured: Value = serde_json::from_str(row.captured.as_deref().unwrap_or("{}")).unwrap();
+            let count =
+                regions.entry(captured["region"].as_str().unwrap_or("(none)").to_owned()).or_default();
+            if row.at + window + 10 * MINUTE_MS <= range.as_of {
+                count.0 += 1;
+                count.1 += u64::from(!self.events(row, metric, window).is_empty());
+            } else {
+                count.0 += 0;
+            }
+        }
+        regions
+    }
+
+    /// Units, by row, that saw flag 2 before the shortest window ended, and whose shortest window has closed.
+    pub(crate) fn saw_both(&self, range: Range, shortest: i64) -> usize {
+        let saw = |row: &&ExposureRow| {
+            let other = self.exposures.values().filter(|other| other.flag == 2 && other.unit == row.unit);
+            row.at + shortest + 10 * MINUTE_MS <= range.as_of
+                && other.filter(|other| other.arm != 0).any(|other| other.at < row.at + shortest)
+        };
+        // A unit that came again counts by its first exposure, if that one is closed.
+        self.firsts(range).into_values().flatten().filter(saw).count()
+    }
+}
