@@ -22,6 +22,7 @@ pub mod load;
 pub mod notes;
 pub mod plan;
 mod rows;
+pub mod sentence;
 pub mod series;
 mod shape;
 mod stages;

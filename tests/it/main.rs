@@ -26,6 +26,7 @@ mod propagation;
 mod report;
 mod signed;
 mod start;
+mod stats;
 mod store;
 mod streams;
 mod tidy;
