@@ -276,7 +276,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
     let exports = Exports::new(store.clone());
     let jobs = Jobs {
         leases: Leases::new(store.clone(), &random)?,
-        store,
+        store: store.clone(),
         reach,
         admission: admission.clone(),
         keeper,
