@@ -113,6 +113,12 @@ impl ReadThrough {
         }
     }
 
+    /// Forgets everything: another database counts from now on, in which a generation may be other ids.
+    pub fn forget(&self) {
+        self.newest.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cache.invalidate_all();
+    }
+
     /// What is wanted, as the cache or the database has it. What the database does not tell in time is unreadable.
     pub async fn fetch(self: &Arc<Self>, snapshot: &Snapshot, wanted: Wanted) -> Fetched {
         let mut fetched = Vec::new();

@@ -78,12 +78,13 @@ impl Admission {
         self.live.set_secrets(secrets.map_err(|error| sorted(error.into(), true))?);
         let sequences = self.store.sequences().await.map_err(|error| sorted(error.into(), true))?;
         // From here on it is used: what is loaded now goes the way of every change.
-        self.reach.found();
+        let outage = self.reach.found();
         let loaded = self.load(sequences.restored_at).await.map_err(|error| sorted(error, true));
-        if let Err(NotIn::Away(why)) = &loaded {
-            self.reach.lost(self.clock.now_ms(), why, false);
+        if let Err(error) = loaded {
+            // The same outage goes on.
+            self.reach.resume(self.clock.now_ms(), outage);
+            return Err(error);
         }
-        loaded?;
         self.live.copy.served();
         self.was_in.store(true, Ordering::Release);
         Ok(())

@@ -105,7 +105,12 @@ impl Live {
         let empty = || Snapshot::empty(environment.key.clone(), environment.number, hasher.clone());
         let Some(current) = environment.published().filter(|_| !environment.standing.starts_over()) else {
             let current = environment.published();
-            return self.reload(environment, &empty(), current.as_ref()).await;
+            let reloaded = self.reload(environment, &empty(), current.as_ref()).await;
+            // Places and generations of audiences may be others now.
+            if current.is_some() {
+                self.read_through.forget();
+            }
+            return reloaded;
         };
         if environment.standing.wants_all() {
             return self.reload(environment, &current.snapshot, Some(&current)).await;

@@ -61,6 +61,13 @@ impl Reach {
         self.away.store(false, Ordering::Release);
         ended
     }
+
+    /// It is not used after all: what [`Reach::found`] took for the end of `outage` was none.
+    pub fn resume(&self, now_ms: i64, outage: Option<Outage>) {
+        let why = || Outage { since: now_ms, why: "its state could not be read".into(), wrong: false };
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(outage.unwrap_or_else(why));
+        self.away.store(true, Ordering::Release);
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +82,11 @@ mod tests {
         assert!(!reach.lost(8, "still no answer", false), "no news");
         assert!(reach.lost(9, "another database", true));
         let ended = Outage { since: 7, why: "another database".into(), wrong: true };
-        assert_eq!(reach.found(), Some(ended));
+        let found = reach.found();
+        assert_eq!(found, Some(ended.clone()));
+        reach.resume(10, found);
+        assert!(reach.is_away() && !reach.lost(11, "no answer", true), "the same goes on");
+        assert_eq!(reach.found().map(|outage| outage.since), Some(ended.since));
         assert!(!reach.is_away() && reach.found().is_none());
     }
 }

@@ -34,10 +34,14 @@ fn decides_as_before(huidu: &Huidu, revoked: &str) {
     huidu.post("/v1/decisions", &huidu.client, &body).expect(200);
 }
 
-fn refuses_changes(huidu: &Huidu) {
-    let refused =
-        huidu.manage("POST", "/flags/open/kill", None, &json!({})).refused(503, "database_unavailable");
+fn refuses_changes_of(huidu: &Huidu, flag: &str) {
+    let path = format!("/flags/{flag}/kill");
+    let refused = huidu.manage("POST", &path, None, &json!({})).refused(503, "database_unavailable");
     assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+fn refuses_changes(huidu: &Huidu) {
+    refuses_changes_of(huidu, "open");
     let event = json!([{"type": "exposure", "token": huidu.tester_token()}]);
     let refused = huidu.events(&huidu.server, &event).refused(503, "database_unavailable");
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -153,11 +157,53 @@ fn a_running_service_goes_on_without_postgresql_whether_it_is_gone_or_frozen() {
         eventually("it is said", || said() >= outages);
         assert_eq!(said(), outages, "once an outage");
         stand.give_back();
+        let ended = || stand.huidu.log().matches("the database is used again").count();
+        eventually("its end is said", || ended() == outages);
         stand.until("ready");
         stand.huidu.manage("POST", "/flags/killed/kill", None, &json!({})).expect(200);
     }
     let before: Value = stand.huidu.get("/v1/environments/production/flags/open", ADMIN).json();
     assert_eq!(before["frozen"], Value::Null);
+}
+
+#[test]
+fn a_database_that_comes_back_as_another_one_is_not_used() {
+    let stand = super::Stand::start(crate::postgres::Engine::Postgres);
+    stand.huidu.create_flag(&ramp("f", 100.0, 0.0));
+    let own = id(&stand.huidu).unwrap();
+    let becomes = |id: &str| stand.sql(&format!("UPDATE meta SET value = '{id}' WHERE key = 'database_id'"));
+    let proxy = stand.proxy.as_ref().unwrap();
+    proxy.cut();
+    stand.until("degraded");
+    becomes("another");
+    proxy.pass();
+    eventually("it is said", || stand.standing().1 == ["database_wrong"]);
+    assert_eq!(seen(&stand.huidu, "f"), json!([true, "on", "SPLIT", null]));
+    refuses_changes_of(&stand.huidu, "f");
+    becomes(&own);
+    stand.until("ready");
+    stand.huidu.manage("POST", "/flags/f/kill", None, &json!({})).expect(200);
+}
+
+#[test]
+fn a_running_service_goes_on_while_its_file_is_locked() {
+    let mut stand = super::Stand::start(crate::postgres::Engine::Sqlite);
+    stand.huidu.create_flag(&ramp("f", 100.0, 0.0));
+    // A writer that keeps its transaction open holds up changes only.
+    stand.huidu.stop();
+    stand.huidu.start_again();
+    let url = stand.url.clone();
+    let writer = stand.runtime.block_on(async {
+        use sqlx::Connection as _;
+        let mut writer = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+        writer
+    });
+    refuses_changes_of(&stand.huidu, "f");
+    assert_eq!(seen(&stand.huidu, "f"), json!([true, "on", "SPLIT", null]));
+    assert_eq!(stand.standing().0, "ready", "it can be read");
+    drop(writer);
+    eventually("a change", || stand.huidu.manage("POST", "/flags/f/kill", None, &json!({})).status == 200);
 }
 
 #[test]
