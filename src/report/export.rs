@@ -149,14 +149,18 @@ impl Export {
     /// At most `most` further rows.
     ///
     /// # Errors
-    /// Any [`StoreError`] of a read; the same rows can be asked for again.
+    /// Any [`StoreError`] of a read; no row is lost then, the next call goes on where this one began.
     pub async fn page(&mut self, most: usize) -> Result<Page, StoreError> {
         match &mut self.reading {
             Reading::Exposures(place) => {
                 let mut rows = Vec::new();
                 while let Some(after) = place.as_ref().filter(|_| rows.len() < most) {
                     let wanted = PAGE_ROWS.min(most - rows.len());
-                    let read = self.store.exposures_by_time(self.span, after, wanted as i64).await?;
+                    let read = match self.store.exposures_by_time(self.span, after, wanted as i64).await {
+                        // What was read is told; whoever goes on hears of the failure.
+                        Err(_) if !rows.is_empty() => break,
+                        read => read?,
+                    };
                     let last = read.last().filter(|_| read.len() == wanted);
                     *place = last.map(ExposurePlace::of);
                     rows.extend(read.into_iter().map(Row::Exposure));

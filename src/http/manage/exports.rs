@@ -1,6 +1,7 @@
 //! A flag's events for whoever analyses them elsewhere: a page of JSON, or all of them streamed as CSV or lines of JSON.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{self, Accept, Header as _};
 use actix_web::web::{Bytes, Data};
@@ -18,6 +19,10 @@ use crate::report::export::{Export, Page, Range, Row, Table, csv, ndjson, object
 
 /// Rows of a page of JSON where nobody asks for a number, and at most.
 const LIMITS: (usize, usize) = (1_000, 10_000);
+
+/// How often the rows that come next are asked for before an answer is cut off, and the pause between.
+const ATTEMPTS_MAX: u32 = 6;
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +170,19 @@ impl Stream {
         if self.service.keys.holder(&self.actor.id, self.service.clock.now_ms()).is_none() {
             return Err(Problem::new(Code::Unauthorized, "the key is not good any more"));
         }
-        let page = self.export.some(self.left).await.map_err(|error| Problem::from_store(&error))?;
+        let mut attempts = 1;
+        let page = loop {
+            match self.export.some(self.left).await {
+                Ok(page) => break page,
+                // Hours of work do not end for a moment in which the database was slow or away.
+                Err(error) if error.is_away() && attempts < ATTEMPTS_MAX => {
+                    tracing::warn!(%error, attempts, "an export waits for the database");
+                    attempts += 1;
+                    tokio::time::sleep(ATTEMPT_PAUSE).await;
+                }
+                Err(error) => return Err(Problem::from_store(&error)),
+            }
+        };
         self.left -= page.rows.len();
         Ok(page)
     }

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 
 use super::{lines, path};
 use crate::decide::make_key;
 use crate::events::gift;
 use crate::fixture::*;
-use crate::postgres::block_on;
+use crate::postgres::{Database, Engine, block_on};
 
 /// More than the buffers of a connection and of both ends hold.
 const MANY: usize = 150_000;
@@ -44,6 +44,31 @@ fn filled(rows: usize) -> Huidu {
         connection.close().await.unwrap();
     });
     huidu
+}
+
+#[test]
+fn an_export_waits_for_a_database_that_does_not_answer_for_a_while() {
+    let mut url = String::new();
+    block_on(async { url = Database::empty(Engine::Postgres).await.url.clone() });
+    let huidu = Huidu::start_with(&[("DATABASE_URL", &url), ("DATABASE_TIMEOUT_MS", "1000")]);
+    huidu.create_flag(&gift());
+    block_on(async {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let fill = format!(
+            "INSERT INTO exposures SELECT 1, 'u-' || i, (SELECT number FROM flags WHERE environment = 1 AND key = 'gift'), 1,
+             'ramp', 'user.id', 1, 'on', i % 1000000, 1700000000000 + i, NULL, 0 FROM generate_series(1, {MANY}) AS i"
+        );
+        connection.execute(AssertSqlSafe(fill)).await.unwrap();
+        connection.execute("ANALYZE exposures").await.unwrap();
+        let mut reading = Reading::begin(&huidu, &path("exposures", "format=ndjson"), ADMIN);
+        assert!(reading.line().is_some());
+        let mut lock = connection.begin().await.unwrap();
+        lock.execute("LOCK TABLE exposures IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let rest = std::thread::spawn(move || (reading.rest(), reading.ended_well()));
+        eventually("the export waits", || huidu.log().contains("an export waits for the database"));
+        lock.commit().await.unwrap();
+        assert_eq!(rest.join().unwrap(), (MANY - 1, true), "no row is lost, none is told twice");
+    });
 }
 
 /// The most memory that the service ever used, in KiB.
