@@ -10,12 +10,13 @@ use super::fold;
 use super::load::Loaded;
 use super::notes::Notes;
 use super::plan::{Goal, Plan};
+use super::sentence::{self, Words};
 use super::shape::{self, Standing};
 use super::totals::{Seen, Sums, Totals};
 use super::{stages, variants};
 use crate::clock::rfc3339;
 use crate::engine::flag::GuardrailBound;
-use crate::stats::compare::{Comparison, Role};
+use crate::stats::compare::{Better, Comparison, Role};
 use crate::stats::multiple;
 
 /// Values of an attribute that are shown; the others together.
@@ -27,6 +28,8 @@ struct Made {
     step: String,
     comparison: Comparison,
     decides: bool,
+    /// Units whose window is still open.
+    maturing: u64,
 }
 
 /// The comparisons of a part of the units.
@@ -53,7 +56,7 @@ pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>) -> Value
     let seen = fold::overlap(plan, loaded);
     let overlap = overlap(about, &totals, &seen, srm_ok);
     let mut adjusted = adjust(&whole, &parts, &overlap).into_iter();
-    let comparisons = comparisons(&whole.made, &mut adjusted, false, "/comparisons", &mut notes);
+    let comparisons = comparisons(Some(about), &whole.made, &mut adjusted, "/comparisons", &mut notes);
     let segments = segments_json(about, &segments, &parts, &mut adjusted, &mut notes);
     let overlap = overlap_json(&overlap, &mut adjusted, &mut notes);
     general(about, loaded, &totals, &mut notes);
@@ -105,7 +108,7 @@ fn overall<'t>(about: &About, totals: &'t Totals, srm_ok: bool, as_of_ms: i64) -
     for versus in compare::versus(about, &totals.sums) {
         if let (Some(comparison), Some(goal)) = (compare::goal_without(plan), &about.document.goal) {
             let step = goal.as_str().to_owned();
-            made.push(Made { versus: versus.clone(), step, comparison, decides: true });
+            made.push(Made { versus: versus.clone(), step, comparison, decides: true, maturing: 0 });
         }
         let goal = match plan.goal {
             Some(Goal::Metric(at)) => Some(at),
@@ -119,7 +122,8 @@ fn overall<'t>(about: &About, totals: &'t Totals, srm_ok: bool, as_of_ms: i64) -
             let counted = Counted::of(plan, &totals.sums, &versus, metric);
             let asking = Asking { metric, role, srm_ok, pace };
             let comparison = compare::compared(about, &versus, &counted, asking);
-            made.push(Made { versus: versus.clone(), step: step(plan, metric), comparison, decides });
+            let (step, maturing) = (step(plan, metric), counted.maturing());
+            made.push(Made { versus: versus.clone(), step, comparison, decides, maturing });
         }
     }
     Part { sums: &totals.sums, made }
@@ -145,7 +149,8 @@ fn explored(about: &About, sums: &Sums, srm_ok: bool) -> Vec<Made> {
 fn exploring(about: &About, versus: &Versus, counted: &Counted, metric: usize, srm_ok: bool) -> Made {
     let asking = Asking { metric, role: Role::Metric, srm_ok, pace: None };
     let comparison = compare::compared(about, versus, counted, asking);
-    Made { versus: versus.clone(), step: step(about.plan(), metric), comparison, decides: false }
+    let (step, maturing) = (step(about.plan(), metric), counted.maturing());
+    Made { versus: versus.clone(), step, comparison, decides: false, maturing }
 }
 
 /// The always-valid p of everything but the goal's overall comparison, adjusted for how many there are.
@@ -160,21 +165,43 @@ fn adjust(whole: &Part<'_>, parts: &[Part<'_>], overlap: &[Overlapping<'_>]) -> 
     multiple::adjust(&p)
 }
 
+/// The sentence of a comparison, of the verdict that is shown.
+fn words(about: &About, made: &Made, standing: Standing) -> Words {
+    let told = Comparison { verdict: shape::verdict(&made.comparison, standing).0, ..made.comparison.clone() };
+    sentence::comparison(
+        &told,
+        &sentence::About {
+            goal: &made.step,
+            variant: &made.versus.variant,
+            treatments: made.versus.treatments,
+            better: if about.is_harm(&made.step) { Better::Less } else { Better::More },
+            maturing_users: made.maturing,
+            min_effect: about.document.min_effect,
+        },
+    )
+}
+
+/// `about` only where sentences belong to them: parts that were looked at afterwards have none.
 fn comparisons(
+    about: Option<&About>,
     made: &[Made],
     adjusted: &mut impl Iterator<Item = Option<f64>>,
-    explores: bool,
     pointer: &str,
     notes: &mut Notes,
 ) -> Value {
     let json = made.iter().enumerate().map(|(at, made)| {
-        let standing = match (made.decides, explores) {
+        let standing = match (made.decides, about) {
             (true, _) => Standing::Decides,
-            (false, false) => Standing::Beside(adjusted.next().flatten()),
-            (false, true) => Standing::Explores(adjusted.next().flatten()),
+            (false, Some(_)) => Standing::Beside(adjusted.next().flatten()),
+            (false, None) => Standing::Explores(adjusted.next().flatten()),
         };
         let pointer = format!("{pointer}/{at}");
-        shape::comparison(&made.versus, &made.step, &made.comparison, standing, &pointer, notes)
+        let mut json =
+            shape::comparison(&made.versus, &made.step, &made.comparison, standing, &pointer, notes);
+        if let (Some(about), Some(fields)) = (about, json.as_object_mut()) {
+            fields.insert("sentence".to_owned(), shape::words(&words(about, made, standing)));
+        }
+        json
     });
     json.collect()
 }
@@ -204,7 +231,7 @@ fn segments_json(
     let json = segments.iter().zip(parts).enumerate().map(|(at, ((value, _), part))| {
         let pointer = format!("/segments/{at}");
         let variants = variants::variants(about, part.sums, &format!("{pointer}/variants"), notes);
-        let comparisons = comparisons(&part.made, adjusted, true, &format!("{pointer}/comparisons"), notes);
+        let comparisons = comparisons(None, &part.made, adjusted, &format!("{pointer}/comparisons"), notes);
         json!({
             "value": value.as_deref().unwrap_or("other"), "is_rest": value.is_none(),
             "variants": variants, "comparisons": comparisons,
@@ -255,8 +282,8 @@ fn overlap_json(
 ) -> Value {
     let json = overlap.iter().enumerate().map(|(at, one)| {
         let pointer = format!("/overlap/{at}");
-        let saw = comparisons(&one.saw, adjusted, true, &format!("{pointer}/saw"), notes);
-        let did_not = comparisons(&one.did_not, adjusted, true, &format!("{pointer}/did_not"), notes);
+        let saw = comparisons(None, &one.saw, adjusted, &format!("{pointer}/saw"), notes);
+        let did_not = comparisons(None, &one.did_not, adjusted, &format!("{pointer}/did_not"), notes);
         json!({"flag": one.flag, "units": one.units, "saw": saw, "did_not": did_not})
     });
     json.collect()

@@ -143,7 +143,13 @@ impl Counted {
         counted
     }
 
-    /// As statistics take them.
+    /// Units whose window is still open.
+    #[must_use]
+    pub fn maturing(&self) -> u64 {
+        self.maturing
+    }
+
+    /// As the statistics take them.
     #[must_use]
     pub fn strata(&self) -> Strata<'_> {
         Strata {

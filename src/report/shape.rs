@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::Versus;
 use super::notes::Notes;
+use super::sentence::{self, Words};
 use super::variants::interval;
 use crate::stats::compare::Comparison;
 use crate::stats::figures::{Note, Span, Verdict};
@@ -44,8 +45,13 @@ fn add(json: &mut Map<String, Value>, fields: Value) {
     }
 }
 
+/// A sentence in both languages.
+pub(super) fn words(words: &Words) -> Value {
+    json!({"en": words.en, "zh": words.zh})
+}
+
 /// The verdict that is shown, and why there is none.
-fn verdict(made: &Comparison, standing: Standing) -> (Verdict, Option<&'static str>) {
+pub(super) fn verdict(made: &Comparison, standing: Standing) -> (Verdict, Option<&'static str>) {
     let why = made.why.map(crate::stats::figures::Why::as_str);
     match standing {
         Standing::Decides => (made.verdict, why),
@@ -114,6 +120,7 @@ pub(super) fn margin(
             "step": step, "margin": made.margin, "treatment_rate": made.treatment_rate, "control_rate": made.control_rate,
             "difference": made.difference, "always_valid_bounds": interval(made.always_valid_bounds),
             "provable_margin": made.provable_margin, "state": made.state.as_str(),
+            "sentence": words(&sentence::margin_guardrail(made, step)),
         }),
     );
     Value::Object(json)
@@ -132,6 +139,7 @@ pub(super) fn limit(
     let mut json = names(versus);
     let fields = json!({
         "step": step, "limit": made.limit, "rate": made.rate, "e_value": made.e_value, "state": made.state.as_str(),
+        "sentence": words(&sentence::limit_guardrail(made, step)),
     });
     add(&mut json, fields);
     Value::Object(json)

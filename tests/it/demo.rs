@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
+use huidu::demo::{FRIEND_PAY, SCAN_PAY, truth};
 use serde_json::Value;
 
 use crate::fixture::signal;
@@ -76,7 +77,7 @@ fn a_ramp_of_days_passes_within_seconds_and_leaves_nothing_behind() {
     let flag = demo.json("/v1/environments/production/flags/wechat-friend-pay");
     assert_eq!(
         (&flag["stage"], &flag["flag"]["rules"][1]["serve"]["rollout"]["percent"]),
-        (&5.into(), &50.into())
+        (&6.into(), &50.into())
     );
     // Each stage has lasted a quarter of the days, by the clock of the simulation.
     let versions = demo.json("/v1/environments/production/flags/wechat-friend-pay/versions");
@@ -103,5 +104,44 @@ fn a_ramp_of_days_passes_within_seconds_and_leaves_nothing_behind() {
     for series in ["huidu_events_rejected_total", "huidu_events_clamped_total"] {
         assert!(value(series) < 0.5, "{metrics}");
     }
+    assert_eq!(demo.stop(), "");
+}
+
+/// The comparisons of a flag's goal in its report, by variant.
+fn goals(report: &Value) -> Vec<&Value> {
+    let all = report["comparisons"].as_array().unwrap();
+    all.iter().filter(|comparison| comparison["metric"] == "order_paid").collect()
+}
+
+#[test]
+fn reports_of_the_simulation_cover_its_truth() {
+    let demo = Demo::start(&["--days", "8", "--rate", "6000", "--compression", "691200", "--live-rate", "0"]);
+    let mut compared = 0;
+    for flag in [SCAN_PAY, FRIEND_PAY] {
+        let report = demo.json(&format!("/v1/environments/production/flags/{flag}/report"));
+        assert_eq!(report["srm"]["ok"], true, "{report}");
+        for comparison in goals(&report) {
+            let truth = truth(flag, comparison["variant"].as_str().unwrap()).unwrap().order_effect;
+            let bound = |at: usize| comparison["always_valid_ci"][at].as_f64().unwrap();
+            assert!(bound(0) <= truth && truth <= bound(1), "{truth}: {comparison}");
+            // So narrow that a wrong count would leave it.
+            assert!(bound(1) - bound(0) < 0.25, "{comparison}");
+            assert!(comparison["stages_pooled"].as_array().unwrap().len() > 1, "{comparison}");
+            assert!(comparison["sentence"]["en"].as_str().unwrap().contains("ordered"), "{comparison}");
+            assert!(comparison["sentence"]["zh"].as_str().unwrap().contains("订单"), "{comparison}");
+            compared += 1;
+        }
+        assert!(report["guardrails"][0]["sentence"]["en"].as_str().is_some_and(|words| !words.is_empty()));
+    }
+    assert_eq!(compared, 3);
+    // Shoppers of the scan entry give up where they must save the code.
+    let report = demo.json("/v1/environments/production/flags/wechat-scan-pay/report");
+    let rows = report["variants"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["arm"] == "treatment").unwrap();
+    let kept = |step: &str| {
+        let stop = row["funnel"].as_array().unwrap().iter().find(|stop| stop["step"] == step).unwrap();
+        stop["of_previous"].as_f64().unwrap()
+    };
+    assert!(kept("qr_saved") < 0.5 && kept("qr_shown") > 0.8, "{row}");
     assert_eq!(demo.stop(), "");
 }

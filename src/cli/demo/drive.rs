@@ -147,16 +147,26 @@ impl Drive {
         {
             self.clock.set(now_ms);
             for flag in [SCAN_PAY, FRIEND_PAY] {
-                let stored = self.manager.get(&format!("/flags/{flag}"))?.json;
-                let version = stored.get("version").and_then(Value::as_i64).context("no version")?;
+                let path = format!("/flags/{flag}");
+                if next == 0 {
+                    // A salt of the seed's: the same shoppers fall into the same cohorts.
+                    let salt = json!({"salt": format!("{flag}-{}", self.pace.seed)});
+                    self.manager.send("PATCH", &path, &self.read(&path)?, &salt)?;
+                }
                 let body = json!({"rule": "ramp", "percent": percent, "control": CONTROL_PERCENT,
                                   "reason": format!("{percent} % of the ramp")});
-                let headers = [("if-match", format!("\"{version}\""))];
-                self.manager.send("POST", &format!("/flags/{flag}/rollout"), &headers, &body)?;
+                self.manager.send("POST", &format!("{path}/rollout"), &self.read(&path)?, &body)?;
             }
             next += 1;
         }
         Ok(next)
+    }
+
+    /// The precondition of a change: the flag's version now.
+    fn read(&self, path: &str) -> anyhow::Result<[(&'static str, String); 1]> {
+        let stored = self.manager.get(path)?.json;
+        let version = stored.get("version").and_then(Value::as_i64).context("no version")?;
+        Ok([("if-match", format!("\"{version}\""))])
     }
 
     /// The checkout page: asks, shows, and notes down what will come of it.

@@ -216,6 +216,18 @@ pub(super) struct ComparisonRow {
     /// The smallest effect that could be found now.
     #[schema(required = true)]
     pub(super) smallest_effect: Option<SmallestEffect>,
+    /// The result in plain words; not of segments and overlap.
+    #[schema(required = false)]
+    pub(super) sentence: Option<Sentence>,
+}
+
+/// A result in plain words.
+#[derive(ToSchema)]
+pub(super) struct Sentence {
+    /// In English.
+    pub(super) en: String,
+    /// In Chinese.
+    pub(super) zh: String,
 }
 
 /// What may be said of a comparison.
@@ -292,6 +304,8 @@ pub(super) struct GuardrailRow {
     pub(super) e_value: Option<f64>,
     /// What it says.
     pub(super) state: GuardrailWord,
+    /// The same in plain words.
+    pub(super) sentence: Sentence,
 }
 
 /// What a guardrail says.
@@ -523,6 +537,7 @@ pub(super) fn report_example() -> Value {
         "always_valid_p": 0.08, "probability_better": 0.995, "expected_loss": 0.00004, "verdict": "undecided",
         "why": null, "not_worse_than": null, "look_again": {"users": 5_200, "days": 6},
         "smallest_effect": {"fixed": 0.011, "always_valid": 0.016, "days_fixed": 4, "days_always_valid": 6},
+        "sentence": {"en": "No difference is proven ...", "zh": "..."},
     });
     json!({
         "flag": "wechat-scan-pay", "environment": "production", "goal": "order_paid",
@@ -530,7 +545,8 @@ pub(super) fn report_example() -> Value {
         "attribution_hours": 24, "variants": [variant_example()], "comparisons": [comparison],
         "guardrails": [{"rule": "ramp", "variant": "on", "baseline": "off", "step": "payment_failed", "margin": 0.002,
                         "treatment_rate": 0.0104, "control_rate": 0.01, "difference": 0.0004,
-                        "always_valid_bounds": [-0.001, 0.0018], "provable_margin": 0.0018, "state": "holds"}],
+                        "always_valid_bounds": [-0.001, 0.0018], "provable_margin": 0.0018, "state": "holds",
+                        "sentence": {"en": "...", "zh": "..."}}],
         "values": [], "switched_units": 0, "without_exposure": 0, "segments": [], "overlap": [],
         "stages": [{"stage": 1, "from": "2026-11-20T00:00:00.000Z", "to": "2026-11-21T00:00:00.000Z", "rule": "ramp",
                     "percent": 1.0, "control": 5.0,
