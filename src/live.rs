@@ -4,6 +4,7 @@ mod budget;
 pub mod catch_up;
 pub mod disk;
 pub mod error;
+mod facts;
 pub mod feed;
 pub mod health;
 pub mod holder;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::check::Rows;
 use crate::store::StoreError;
+use crate::telemetry::metrics::Metrics;
 
 /// Why events were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,20 @@ impl Queue {
         let (sender, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
         (Self { sender, waiting: waiting.clone(), events_max, bytes_max }, receiver, waiting)
+    }
+
+    /// Shows how much waits, and how much may.
+    pub fn show(&self, metrics: &Metrics) {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let waiting = |number: &AtomicUsize| whole(number.load(Ordering::Acquire));
+        for (gauge, number) in [
+            (&metrics.event_queue, waiting(&self.waiting.events)),
+            (&metrics.event_queue_bytes, waiting(&self.waiting.bytes)),
+            (&metrics.event_queue_limit_events, whole(self.events_max)),
+            (&metrics.event_queue_limit_bytes, whole(self.bytes_max)),
+        ] {
+            gauge.with_label_values(&[] as &[&str]).set(number);
+        }
     }
 
     /// Waits until `events`, which came in `bytes` bytes, are durable; tells what became of each.

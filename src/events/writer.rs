@@ -145,12 +145,8 @@ impl Writer {
             }
             let bytes = taken.iter().map(|job| job.bytes).sum();
             self.write(taken).await;
-            let left = self.waiting.events.fetch_sub(count, Ordering::AcqRel) - count;
+            self.waiting.events.fetch_sub(count, Ordering::AcqRel);
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            self.metrics
-                .event_queue
-                .with_label_values(&[] as &[&str])
-                .set(i64::try_from(left).unwrap_or(i64::MAX));
         }
     }
 

@@ -37,7 +37,7 @@ pub async fn append(
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
     let Checked { rows, rejected, clamped } = check(&access, &parsed, &service).await?;
-    let fates = service.events.append(rows, body.0.len()).await.map_err(|error| refuse(&error))?;
+    let fates = service.events.append(rows, body.0.len()).await.map_err(|error| refuse(&error, &service))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
     let key = access.environment.key.as_str();
@@ -104,9 +104,12 @@ fn refuse_body(error: &serde_json::Error) -> Problem {
     Problem::new(code, detail).with("line", error.line().into()).with("column", error.column().into())
 }
 
-fn refuse(error: &QueueError) -> Problem {
+fn refuse(error: &QueueError, service: &Service) -> Problem {
     match error {
-        QueueError::Full => Problem::new(Code::QueueFull, "too many events wait; send these again"),
+        QueueError::Full => {
+            service.metrics.event_queue_full.with_label_values(&[] as &[&str]).inc();
+            Problem::new(Code::QueueFull, "too many events wait; send these again")
+        }
         QueueError::Stopping => Problem::new(Code::QueueFull, "the service is stopping; send these again"),
         QueueError::Store(_) => {
             Problem::new(Code::DatabaseUnavailable, "the events could not be stored; send these again")

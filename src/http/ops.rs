@@ -69,6 +69,7 @@ pub async fn metrics(_: Open, req: HttpRequest, service: Data<Service>) -> Resul
         require::<Observe>(&req, &service)?;
     }
     let metrics = service.metrics.clone();
+    service.events.show(&metrics);
     // Thousands of series take milliseconds: not on a thread that decides.
     let text = actix_web::web::block(move || metrics.text()).await;
     match text {

@@ -301,6 +301,7 @@ impl Live {
         let held: usize = held.map(|ids| ids.bytes()).sum();
         let held = i64::try_from(held).unwrap_or(i64::MAX);
         self.metrics.audience_bytes.with_label_values(&[key]).set(held);
+        self.metrics.begin_environment(key);
         self.metrics.snapshot_number.with_label_values(&[key]).set(snapshot.number());
         let now_ms = self.clock.now_ms();
         let seconds = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());

@@ -4,6 +4,7 @@
 use prometheus::IntCounter;
 use prometheus::core::Collector as _;
 
+use super::facts;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::{Arm, Decision, DecisionError, Reason};
 use crate::engine::flag::{Document, Serve, State};
@@ -33,6 +34,7 @@ impl FlagMeters {
         let document = flag.document.as_deref().filter(|_| flag.state != State::Archived);
         if let Some(old) = old.and_then(|old| old.document.as_deref()) {
             forget(metrics, environment, old, document);
+            facts::forget(metrics, environment, old);
         }
         if flag.state == State::Archived {
             forget_flag(metrics, environment, key);
@@ -42,6 +44,7 @@ impl FlagMeters {
         let Some(document) = document else { return Self::default() };
         create_event_series(metrics, environment, document);
         set_ratios(metrics, environment, flag, document);
+        facts::tell(metrics, environment, document);
         let reasons = |variant: &VariantKey| {
             Reason::ALL.map(|reason| {
                 can_serve(document, variant, reason).then(|| {

@@ -167,7 +167,8 @@ fn adjust(whole: &Part<'_>, parts: &[Part<'_>], overlap: &[Overlapping<'_>]) -> 
 
 /// The sentence of a comparison, of the verdict that is shown.
 fn words(about: &About, made: &Made, standing: Standing) -> Words {
-    let told = Comparison { verdict: shape::verdict(&made.comparison, standing).0, ..made.comparison.clone() };
+    let told =
+        Comparison { verdict: shape::verdict(&made.comparison, standing).0, ..made.comparison.clone() };
     sentence::comparison(
         &told,
         &sentence::About {

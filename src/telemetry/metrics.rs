@@ -65,7 +65,9 @@ macro_rules! metrics {
                 )*
                 #[cfg(target_os = "linux")]
                 registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-                Ok(Self { registry, $($field,)* })
+                let metrics = Self { registry, $($field,)* };
+                metrics.begin_at_zero();
+                Ok(metrics)
             }
         }
     };
@@ -88,6 +90,16 @@ metrics! {
     rollout_ratio: prometheus::GaugeVec = "huidu_rollout_ratio" ["environment", "flag", "rule", "arm"];
     /// Whether a flag decides by its rules (1) or is shut (0).
     flag_open: IntGaugeVec = "huidu_flag_open" ["environment", "flag"];
+    /// Whether a variant shows the entry (1) or is the flag's off variant (0): to join decisions with.
+    variant_visible: IntGaugeVec = "huidu_variant_visible" ["environment", "flag", "variant"];
+    /// Place of a step in the flag's funnel, from 1: to put steps in order.
+    funnel_position: IntGaugeVec = "huidu_funnel_position" ["environment", "flag", "step"];
+    /// 1 for the step that counts as the flag's conversion: to join steps with.
+    goal: IntGaugeVec = "huidu_goal" ["environment", "flag", "step"];
+    /// How much more often than in control a step may happen, as a share of exposed units: 0.002 is 0.2 points.
+    guardrail_margin: prometheus::GaugeVec = "huidu_guardrail_margin_ratio" ["environment", "flag", "step"];
+    /// How often a step may happen, as a share of exposed units.
+    guardrail_limit: prometheus::GaugeVec = "huidu_guardrail_limit_ratio" ["environment", "flag", "step"];
     /// Flags whose stored form cannot be read: they answer an error.
     flags_unreadable: IntGaugeVec = "huidu_flags_unreadable" ["environment"];
     /// Flags that decide by an older form, because the newest cannot be read.
@@ -130,6 +142,14 @@ metrics! {
     events_clamped: IntCounterVec = "huidu_events_clamped_total" ["environment"];
     /// Events that wait for the writer.
     event_queue: IntGaugeVec = "huidu_event_queue_events" [];
+    /// Bytes of the events that wait for the writer.
+    event_queue_bytes: IntGaugeVec = "huidu_event_queue_bytes" [];
+    /// Events that may wait; more are refused.
+    event_queue_limit_events: IntGaugeVec = "huidu_event_queue_limit_events" [];
+    /// Bytes of events that may wait.
+    event_queue_limit_bytes: IntGaugeVec = "huidu_event_queue_limit_bytes" [];
+    /// Calls with events that were refused because too many wait.
+    event_queue_full: IntCounterVec = "huidu_event_queue_full_total" [];
     /// Time of one commit of events.
     event_commit: HistogramVec = "huidu_event_commit_duration_seconds" [];
     /// Rows deleted by this instance because they were older than they are kept.
@@ -145,6 +165,22 @@ metrics! {
 }
 
 impl Metrics {
+    /// Counters without labels are there before they count, so that the first of anything is a rise.
+    fn begin_at_zero(&self) {
+        for counter in [&self.auth_failures, &self.event_queue_full, &self.copy_failures] {
+            counter.with_label_values(&[] as &[&str]);
+        }
+    }
+
+    /// The same for what is counted by environment.
+    pub fn begin_environment(&self, environment: &str) {
+        for counter in
+            [&self.events_accepted, &self.events_duplicate, &self.events_clamped, &self.stream_events]
+        {
+            counter.with_label_values(&[environment]);
+        }
+    }
+
     /// All metrics in the text format of Prometheus.
     ///
     /// # Errors

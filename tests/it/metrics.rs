@@ -108,6 +108,46 @@ fn series_of_configured_flags_exist_as_0_and_archived_flags_have_none() {
 }
 
 #[test]
+fn facts_of_a_document_are_there_to_join_with_and_follow_it() {
+    let huidu = Huidu::start();
+    let scan = |name: &str, label: &str| {
+        value(&huidu, name, &format!("environment=\"production\",flag=\"wechat-scan-pay\",{label}"))
+    };
+    for (name, label, expected) in [
+        ("variant_visible", "variant=\"on\"", Some(1.0)),
+        ("variant_visible", "variant=\"off\"", Some(0.0)),
+        ("funnel_position", "step=\"entry_clicked\"", Some(1.0)),
+        ("funnel_position", "step=\"entry_paid\"", Some(5.0)),
+        ("goal", "step=\"order_paid\"", Some(1.0)),
+        ("goal", "step=\"complaint\"", None),
+        ("guardrail_margin_ratio", "step=\"payment_failed\"", Some(0.002)),
+        ("guardrail_limit_ratio", "step=\"payment_failed\"", None),
+    ] {
+        assert_eq!(scan(name, label), expected, "{name} {label}");
+    }
+    let change = json!({"goal": "complaint", "funnel": ["entry_clicked"],
+                        "guardrails": [{"step": "payment_failed", "limit": 0.02}]});
+    huidu.manage("PATCH", "/flags/wechat-scan-pay", Some(1), &change).expect(200);
+    for (name, label, expected) in [
+        ("funnel_position", "step=\"entry_clicked\"", Some(1.0)),
+        ("funnel_position", "step=\"entry_paid\"", None),
+        ("goal", "step=\"order_paid\"", None),
+        ("goal", "step=\"complaint\"", Some(1.0)),
+        ("guardrail_margin_ratio", "step=\"payment_failed\"", None),
+        ("guardrail_margin_ratio", "step=\"complaint\"", None),
+        ("guardrail_limit_ratio", "step=\"payment_failed\"", Some(0.02)),
+    ] {
+        assert_eq!(scan(name, label), expected, "{name} {label} after the change");
+    }
+    // What counts from 0 is there before it counts.
+    for name in ["event_queue_full_total", "auth_failures_total", "event_queue_events", "event_queue_bytes"] {
+        assert_eq!(huidu.metric(&format!("huidu_{name} ")), Some(0.0), "{name}");
+    }
+    assert_eq!(huidu.metric("huidu_event_queue_limit_events "), Some(100_000.0));
+    assert_eq!(value(&huidu, "events_accepted_total", "environment=\"staging\""), Some(0.0));
+}
+
+#[test]
 fn decisions_count_by_variant_and_reason_and_a_kill_shows_at_once() {
     let huidu = Huidu::start();
     huidu.create_flag(&ramp("door", 75.0, 25.0));
