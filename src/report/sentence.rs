@@ -121,7 +121,11 @@ pub fn comparison(result: &Comparison, about: &About<'_>) -> Words {
         maturing: (about.maturing_users > 0).then(|| count(about.maturing_users)),
         min_effect: share(about.min_effect),
         not_worse_than: result.not_worse_than.map(share),
-        next: next(result),
+        next: match next(result) {
+            // They joined, but their windows are still open.
+            Next::Standing if about.maturing_users > 0 => Next::Unknown,
+            next => next,
+        },
     };
     Words { en: en::comparison(&told), zh: zh::comparison(&told) }
 }

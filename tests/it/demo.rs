@@ -124,8 +124,9 @@ fn reports_of_the_simulation_cover_its_truth() {
             let truth = truth(flag, comparison["variant"].as_str().unwrap()).unwrap().order_effect;
             let bound = |at: usize| comparison["always_valid_ci"][at].as_f64().unwrap();
             assert!(bound(0) <= truth && truth <= bound(1), "{truth}: {comparison}");
-            // So narrow that a wrong count would leave it.
-            assert!(bound(1) - bound(0) < 0.25, "{comparison}");
+            // So narrow that a wrong count would leave it; the friend's variants are seen by half as many, for three days.
+            let widest = if flag == SCAN_PAY { 0.25 } else { 0.6 };
+            assert!(bound(1) - bound(0) < widest, "{comparison}");
             assert!(comparison["stages_pooled"].as_array().unwrap().len() > 1, "{comparison}");
             assert!(comparison["sentence"]["en"].as_str().unwrap().contains("ordered"), "{comparison}");
             assert!(comparison["sentence"]["zh"].as_str().unwrap().contains("订单"), "{comparison}");

@@ -178,3 +178,15 @@ fn limits_are_rounded_outward() {
         );
     }
 }
+
+#[test]
+fn who_still_has_time_has_joined() {
+    let counts = strata((13, 100), (12, 100));
+    let mut asked = question(&counts, &ABOUT);
+    asked.pace = None;
+    let result = compare(&asked);
+    let words = |maturing_users| comparison(&result, &About { maturing_users, ..ABOUT }).en;
+    assert!(words(0).contains("Nobody joined"), "{}", words(0));
+    let joined = words(517);
+    assert!(!joined.contains("Nobody joined") && joined.contains("517 shoppers still have time"), "{joined}");
+}
