@@ -19,8 +19,11 @@ mod import;
 mod key;
 mod migrate;
 mod output;
+mod promote;
 mod remote;
+mod report;
 mod restored;
+mod secret;
 mod serve;
 mod start;
 mod trace;
@@ -68,10 +71,17 @@ enum Command {
     Audience(audience::AudienceCommand),
     /// Say why a running service decides as it does for one context
     Explain(explain::ExplainArguments),
+    /// Say what a flag came to, as a running service measured it: verdict, funnel, comparisons, guardrails
+    Report(Box<report::ReportArguments>),
     /// Write who was shown a flag's variants, and when, as a running service measured it
     Exposures(events::EventsArguments),
     /// Write what shoppers did then: a flag's funnel stops and metrics
     Conversions(events::EventsArguments),
+    /// Take a flag over from another environment of a running service
+    Promote(promote::PromoteArguments),
+    /// Manage what signs units in an environment of a running service
+    #[command(subcommand)]
+    UnitSecret(secret::SecretCommand),
     /// Write a whole environment as files that fit into version control
     Export(export::ExportArguments),
     /// Bring a folder of files into an environment, all or nothing
@@ -133,8 +143,11 @@ fn dispatch(
         Command::Audience(command) => audience::run(command, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
+        Command::Report(arguments) => report::run(&arguments, surroundings, output),
         Command::Exposures(arguments) => events::run(Table::Exposures, &arguments),
         Command::Conversions(arguments) => events::run(Table::Conversions, &arguments),
+        Command::Promote(arguments) => promote::run(&arguments, output),
+        Command::UnitSecret(command) => secret::run(&command, output),
         Command::Export(arguments) => export::run(&arguments, output),
         Command::Import(arguments) => import::run(&arguments, output),
         Command::Key(command) => key::run(command, output),

@@ -15,6 +15,7 @@ use super::remote::{Remote, encoded};
 use crate::audiences::Format;
 use crate::engine::flag::AudienceKind;
 use crate::engine::key::AudienceKey;
+use crate::report::sentence::figure::count;
 
 /// Ids of one page of a reading.
 const IDS_PAGE: usize = 10_000;
@@ -212,7 +213,7 @@ fn show(audience: &Value, as_json: bool, done: &str, output: Output) {
         format!(
             "{done}{}: {} ids of kind {}, version {}\n  changed   {} UTC by {}",
             output.tone(Tone::Strong, &field(audience, "key")),
-            super::trace::grouped(size),
+            count(size),
             field(audience, "kind"),
             field(audience, "version"),
             minute(&field(audience, "updated_at")),

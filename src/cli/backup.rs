@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::database::{self, block_on, open_existing};
 use super::output::{say, say_json};
-use super::trace::grouped;
+use crate::report::sentence::figure::count;
 use crate::settings::Settings;
 use crate::store::sqlite::{FileState, copy, inspect};
 
@@ -58,7 +58,7 @@ async fn back_up(arguments: &BackupArguments, from: &Path) -> anyhow::Result<()>
     if arguments.json {
         say_json(&json!({"file": to.display().to_string(), "bytes": bytes}));
     } else {
-        say(&format!("{}: {} bytes", to.display(), grouped(bytes)));
+        say(&format!("{}: {} bytes", to.display(), count(bytes)));
     }
     Ok(())
 }

@@ -54,7 +54,8 @@ enum Format {
     Ndjson,
 }
 
-fn time(text: &str) -> Result<String, String> {
+/// A time as the service takes it.
+pub(super) fn time(text: &str) -> Result<String, String> {
     let known = parse_rfc3339(text).map(|_| text.to_owned());
     known.ok_or_else(|| "a time is RFC 3339, such as 2026-12-31T16:00:00Z".to_owned())
 }
@@ -84,7 +85,7 @@ pub(super) fn run(table: Table, arguments: &EventsArguments) -> anyhow::Result<E
 }
 
 /// Hands on what comes. Who reads no further, such as `head`, is no failure.
-fn copy(remote: &Remote, mut rows: impl Read, mut to: impl Write) -> anyhow::Result<()> {
+pub(super) fn copy(remote: &Remote, mut rows: impl Read, mut to: impl Write) -> anyhow::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let read = match rows.read(&mut piece) {

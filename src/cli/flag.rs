@@ -58,13 +58,13 @@ pub(super) enum FlagCommand {
         #[command(flatten)]
         flag: FlagName,
         /// Percent of the units that are treated, with up to four decimals
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true, value_parser = percent)]
         percent: f64,
         /// Which rule; may be left out where the flag has one rollout
         #[arg(long, value_name = "ID", value_parser = RuleId::parse)]
         rule: Option<RuleId>,
         /// Percent that is measured as control; left as it is where not given
-        #[arg(long, value_name = "PERCENT")]
+        #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = percent)]
         control: Option<f64>,
         #[command(flatten)]
         change: Change,
@@ -169,6 +169,11 @@ pub(super) struct Service {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) client: ClientSettings,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "a percentage is a number from 0 to 100".to_owned())
 }
 
 fn state(text: &str) -> Result<State, String> {

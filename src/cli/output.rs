@@ -64,6 +64,12 @@ impl Output {
         Self { colours: false }
     }
 
+    /// Colours wherever it goes.
+    #[cfg(test)]
+    pub(super) fn coloured() -> Self {
+        Self { colours: true }
+    }
+
     /// `text` in a tone.
     pub(super) fn tone(self, tone: Tone, text: &str) -> String {
         if self.colours && !text.is_empty() {
@@ -137,6 +143,11 @@ impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self { text, tone: None }
     }
+}
+
+/// Columns of the terminal; `None` where output is none.
+pub(super) fn terminal_width() -> Option<u16> {
+    Table::new().width()
 }
 
 /// Lines of columns under their names, as wide as the terminal. A text that came from elsewhere cannot steer it.

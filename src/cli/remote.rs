@@ -52,7 +52,8 @@ pub(super) struct Refusal {
     status: u16,
     /// The stable code.
     pub(super) code: String,
-    detail: String,
+    /// What is the matter, in words.
+    pub(super) detail: String,
     instance: Option<String>,
     faults: Vec<Fault>,
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::output::{Output, Tone, plain, word};
+use crate::report::sentence::figure::count;
 
 /// Columns of an outcome.
 const OUTCOME_WIDTH: usize = 9;
@@ -94,7 +95,7 @@ fn outcome(step: &Value) -> (&str, Tone) {
 
 fn words(step: &Value) -> String {
     let text = |field: &str| plain(step.get(field).and_then(Value::as_str).unwrap_or("?"));
-    let ppm = |field: &str| step.get(field).and_then(Value::as_u64).map_or("?".to_owned(), grouped);
+    let ppm = |field: &str| step.get(field).and_then(Value::as_u64).map_or("?".to_owned(), count);
     match step.get("step").and_then(Value::as_str).unwrap_or_default() {
         "state" if step.get("expired").and_then(Value::as_bool) == Some(true) => {
             format!("{} is {}, but its end has passed", text("flag"), text("state"))
@@ -149,30 +150,10 @@ fn condition(step: &Value) -> String {
     }
 }
 
-/// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn each_reason_is_a_sentence() {

@@ -3,7 +3,7 @@
 //! and only a verdict makes it say "gains" or "loses".
 
 mod en;
-mod figure;
+pub(crate) mod figure;
 mod zh;
 
 use crate::stats::compare::{Better, Comparison};

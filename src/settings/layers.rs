@@ -101,6 +101,16 @@ impl Surroundings {
         value("NO_COLOR").is_none_or(|value| value.is_empty())
             && value("TERM").is_none_or(|term| term != "dumb")
     }
+
+    /// The locale of messages, such as `zh_CN.UTF-8`; empty where none is set.
+    #[must_use]
+    pub fn locale(&self) -> String {
+        let value = |name: &str| {
+            let known = self.variables.iter().find(|(known, _)| known == name);
+            known.map(|(_, value)| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+        };
+        ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| value(name)).unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Surroundings {

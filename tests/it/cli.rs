@@ -12,6 +12,9 @@ mod folders;
 mod health;
 mod keys;
 mod migrate;
+mod promote;
+mod report;
+mod secrets;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -147,6 +150,13 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
         ),
         (&["audience", "contains"], "Say whether an id is a member; exit code 1 where it is not", 30),
         (
+            &["report"],
+            "Say what a flag came to, as a running service measured it: verdict, funnel, comparisons, guardrails",
+            75,
+        ),
+        (&["promote"], "Take a flag over from another environment of a running service", 50),
+        (&["unit-secret"], "Manage what signs units in an environment of a running service", 20),
+        (
             &["exposures"],
             "Write who was shown a flag's variants, and when, as a running service measured it",
             60,
@@ -188,6 +198,25 @@ fn wrong_arguments_end_with_2_and_one_call_without_a_key_does_too() {
         (&["flag", "get", "f"], "set HUIDU_KEY"),
         (&["flag", "list", "--state", "open"], "a state is live, killed or archived"),
         (&["flag", "rollout", "f"], "--percent"),
+        (
+            &["flag", "rollout", "f", "--percent", "-1"],
+            "'--percent <PERCENT>': a percentage is a number from 0 to 100",
+        ),
+        (&["flag", "rollout", "f", "--percent", "100.5"], "'--percent <PERCENT>': a percentage"),
+        (
+            &["flag", "rollout", "f", "--percent", "1", "--control", "-0.5"],
+            "'--control <PERCENT>': a percentage",
+        ),
+        (&["report", "f", "--tz", "Mars/Olympus"], "a time zone is a name such as Asia/Shanghai"),
+        (&["report", "f", "--tz", "Asia/Shanghai", "--by-hour", "--key", "k"], "hours are those of UTC"),
+        (&["report", "f", "--from", "noon"], "RFC 3339"),
+        (&["report", "f", "--table", "stages"], "--csv"),
+        (&["report", "f", "--csv", "--table", "points"], "segments"),
+        (&["report", "f", "--csv", "--json"], "--json"),
+        (&["report", "f", "--by-day", "--by", "user.region"], "--by"),
+        (&["report", "f", "--width", "39"], "40..=400"),
+        (&["report", "f", "--language", "fr"], "zh"),
+        (&["promote", "f"], "--from"),
         (&["eval"], "--flag-file"),
         (&["eval", "--flag-file", "-", "--context", "-"], "only one file can be `-`"),
         (&["eval", "--flag-file", "f.json", "--audience", "a"], "KEY=FILE"),

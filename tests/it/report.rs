@@ -1,7 +1,7 @@
 //! Reports: every number against the plainest possible counting of the same rows, and each sentence of the contract.
 
 mod history;
-mod http;
+pub(crate) mod http;
 mod plain;
 mod random;
 

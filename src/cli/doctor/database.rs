@@ -5,8 +5,8 @@ use secrecy::ExposeSecret as _;
 use super::{Check, span};
 use crate::cli::database::{file, open_existing};
 use crate::cli::folder;
-use crate::cli::trace::grouped;
 use crate::clock::{Clock as _, MINUTE_MS, MachineClock, SECOND_MS};
+use crate::report::sentence::figure::count;
 use crate::settings::{Settings, UnitIds};
 use crate::store::sqlite::CHECK_BYTES_MAX;
 use crate::store::{Engine, Identity, MigrationState, Store, StoreError};
@@ -84,7 +84,7 @@ fn version(engine: &Engine) -> Check {
 }
 
 fn size(bytes: u64) -> Check {
-    let kib = grouped(bytes >> 10);
+    let kib = count(bytes >> 10);
     if bytes > CHECK_BYTES_MAX {
         Check::ok(NAME, format!("the file has {kib} KiB; only its header was checked"))
     } else {

@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Check;
 use crate::cli::database;
-use crate::cli::trace::grouped;
 use crate::engine::bucket;
+use crate::report::sentence::figure::count;
 use crate::settings::Settings;
 
 /// Open files that a service needs beside its connections: database, log, watchers.
@@ -49,16 +49,10 @@ fn files(limit: Option<u64>, connections_max: usize) -> Check {
     match limit {
         Some(limit) if limit < needed => Check::warn(
             "open files",
-            format!(
-                "{} allowed, connections_max {connections_max} needs {}",
-                grouped(limit),
-                grouped(needed)
-            ),
+            format!("{} allowed, connections_max {connections_max} needs {}", count(limit), count(needed)),
             format!("raise the limit (`ulimit -n {needed}`, LimitNOFILE), or lower connections_max"),
         ),
-        Some(limit) => {
-            Check::ok("open files", format!("{} allowed, {} needed", grouped(limit), grouped(needed)))
-        }
+        Some(limit) => Check::ok("open files", format!("{} allowed, {} needed", count(limit), count(needed))),
         None => Check::ok("open files", "without a limit"),
     }
 }
@@ -71,7 +65,7 @@ fn disk(folder: &Path) -> Option<Check> {
 }
 
 fn room(folder: &Path, free: u64) -> Check {
-    let found = format!("{} MiB free for {}", grouped(free >> 20), folder.display());
+    let found = format!("{} MiB free for {}", count(free >> 20), folder.display());
     let advice = "make room: a full disk refuses changes and events, while decisions go on";
     match free {
         0..DISK_BYTES_MIN => Check::fail("disk", found, advice),

@@ -7,11 +7,11 @@ const DECIMALS_MAX: i32 = 9;
 
 /// Decimals of points and percent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Digits(i32);
+pub(crate) struct Digits(i32);
 
 impl Digits {
     /// As many as an interval of this width deserves, and enough that a limit beside 0 is not written as 0.
-    pub(super) fn of(low: f64, high: f64) -> Self {
+    pub(crate) fn of(low: f64, high: f64) -> Self {
         let half = 50.0 * (high - low).abs();
         let mut digits = Self(1);
         while digits.0 < DECIMALS_MAX && half * digits.scale() < 1.0 {
@@ -24,7 +24,7 @@ impl Digits {
     }
 
     /// And enough that the limits are on the same sides of `margin` as they are.
-    pub(super) fn apart(self, margin: f64, bounds: Interval) -> Self {
+    pub(crate) fn apart(self, margin: f64, bounds: Interval) -> Self {
         self.until(|digits| {
             let (low, high) = digits.outward(bounds.low, bounds.high);
             let shown = 100.0 * margin;
@@ -33,7 +33,7 @@ impl Digits {
     }
 
     /// As few as make two different numbers look different.
-    pub(super) fn apart_from(one: f64, other: f64) -> Self {
+    pub(crate) fn apart_from(one: f64, other: f64) -> Self {
         Self(1).until(|digits| (one - other).abs() < 1e-15 || digits.rate(one) != digits.rate(other))
     }
 
@@ -66,33 +66,33 @@ impl Digits {
     }
 
     /// A difference in points, with its sign.
-    pub(super) fn signed(self, difference: f64) -> String {
+    pub(crate) fn signed(self, difference: f64) -> String {
         self.text(100.0 * difference)
     }
 
     /// A lower limit in points.
-    pub(super) fn floor(self, low: f64) -> String {
+    pub(crate) fn floor(self, low: f64) -> String {
         self.text(self.outward(low, low).0)
     }
 
     /// An upper limit in points.
-    pub(super) fn ceil(self, high: f64) -> String {
+    pub(crate) fn ceil(self, high: f64) -> String {
         self.text(self.outward(high, high).1)
     }
 
     /// A rate in percent, without a sign.
-    pub(super) fn rate(self, rate: f64) -> String {
+    pub(crate) fn rate(self, rate: f64) -> String {
         self.text(100.0 * rate).trim_start_matches('+').to_owned()
     }
 }
 
 /// A share in percent as somebody typed it: no zeros behind.
-pub(super) fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     trimmed(&format!("{:.4}", 100.0 * share))
 }
 
 /// A computed share in percent: one decimal, or two digits of a small one.
-pub(super) fn about(share: f64) -> String {
+pub(crate) fn about(share: f64) -> String {
     let percent = 100.0 * share;
     if percent >= 1.0 { trimmed(&format!("{percent:.1}")) } else { trimmed(&format!("{percent:.2}")) }
 }
@@ -102,14 +102,14 @@ fn trimmed(text: &str) -> String {
 }
 
 /// A confidence: 95, 97.5, 98.3.
-pub(super) fn percent(confidence: f64) -> String {
+pub(crate) fn percent(confidence: f64) -> String {
     // Down, so that no more is claimed than is known.
     let text = format!("{:.1}", (1_000.0 * confidence + 1e-7).floor() / 10.0);
     trimmed(&text)
 }
 
 /// A whole number with commas.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -119,4 +119,16 @@ pub(super) fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+    }
 }

@@ -18,7 +18,10 @@ fn the_script_for_bash_is_valid_and_knows_the_commands() {
     let ask = format!(
         "{script}\nCOMP_WORDS=(huidu flag r); COMP_CWORD=2; _huidu huidu r flag; echo \"${{COMPREPLY[@]}}\""
     );
-    let offered = Command::new("bash").args(["-c", &ask]).output().unwrap();
+    // Too long for an argument.
+    let file = folder.path().join("ask.bash");
+    std::fs::write(&file, ask).unwrap();
+    let offered = Command::new("bash").arg(&file).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&offered.stdout).trim(), "rollout restore rollback", "{offered:?}");
     for (shell, words) in [("zsh", "#compdef huidu"), ("fish", "complete -c huidu")] {
         let script = run(folder.path(), &["completions", shell]).good().out;

@@ -8,7 +8,8 @@ use crate::report::row;
 const REPORT: &str = "/v1/environments/production/flags/shown/report";
 const SERIES: &str = "/v1/environments/production/flags/shown/timeseries";
 
-fn document() -> serde_json::Value {
+/// A flag with a goal, a stop and a captured attribute.
+pub(crate) fn document() -> serde_json::Value {
     let mut document = ramp("shown", 50.0, 50.0);
     for (name, value) in [
         ("metrics", json!([{"step": "order_paid", "by": "payment_method", "values": ["wechat"]}])),
@@ -23,7 +24,7 @@ fn document() -> serde_json::Value {
 }
 
 /// Shows the flag to 40 users `hours` ago; a third of the treated pay.
-fn shoppers(huidu: &Huidu, hours: i64) {
+pub(crate) fn shoppers(huidu: &Huidu, hours: i64) {
     let ago = hours * 3_600_000;
     let mut events = Vec::new();
     for user in 0..40 {
