@@ -5,6 +5,7 @@ pub mod database;
 mod expiry;
 pub mod lease;
 mod nodes;
+mod results;
 mod retention;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::live::Live;
 use crate::live::node::Node;
 use crate::manage::retention::KeptDays;
 use crate::manage::{Manage, ManageError};
+use crate::report::Reports;
 use crate::store::{Reach, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -55,6 +57,8 @@ pub struct Jobs {
     pub live: Arc<Live>,
     /// Changes and reads configuration.
     pub manage: Arc<Manage>,
+    /// Counts hours.
+    pub reports: Arc<Reports>,
     /// Who may call.
     pub keys: Arc<KeyTable>,
     /// How long rows are kept.
@@ -89,7 +93,7 @@ impl Jobs {
         let jobs = Arc::new(self);
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
         let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let (watch, keep) = (jobs.clone(), jobs);
+        let (watch, keep, results) = (jobs.clone(), jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { watch.watch_database().await }),
             tokio::spawn(async move { keep.keep_copy().await }),
@@ -101,6 +105,7 @@ impl Jobs {
             tokio::spawn(async move { uses.uses().await }),
             tokio::spawn(async move { nodes.nodes().await }),
             tokio::spawn(async move { sweep.sweep().await }),
+            tokio::spawn(async move { results.keep_hours().await }),
         ])
     }
 

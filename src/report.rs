@@ -18,6 +18,7 @@ pub mod funnel;
 pub mod histogram;
 pub mod hour;
 pub mod hours;
+pub mod keep;
 pub mod load;
 pub mod notes;
 pub mod plan;

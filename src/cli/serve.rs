@@ -274,6 +274,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
     let (events, writer) = writer::start(store.clone(), live.clone(), metrics.clone(), clock.clone(), limits);
     let node = Arc::new(Node::new(&host_name(), &*random, clock.now_ms())?);
     let exports = Exports::new(store.clone());
+    let reports = Arc::new(Reports::new(store.clone(), clock.clone(), metrics.clone()));
     let jobs = Jobs {
         leases: Leases::new(store.clone(), &random)?,
         store: store.clone(),
@@ -282,6 +283,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
         keeper,
         live: live.clone(),
         manage: manage.clone(),
+        reports: reports.clone(),
         keys: keys.clone(),
         node: (!settings.is_embedded()).then(|| node.clone()),
         kept_days: KeptDays {
@@ -298,7 +300,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
         node,
         streams: Places::new(settings.streams_max, settings.streams_per_key_max, &metrics),
         request_ids: RequestIds::new(&*random)?,
-        reports: Arc::new(Reports::new(store.clone(), clock.clone(), metrics.clone())),
+        reports,
         clock,
         live,
         keys,

@@ -215,6 +215,7 @@ fn forget_flag(metrics: &Metrics, environment: &str, key: &str) {
     if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
         forget_values(metrics, environment, key);
     }
+    drop(metrics.srm_sequential_p.remove_label_values(&[environment, key]));
     for error in DecisionError::ALL {
         drop(metrics.decision_errors.remove_label_values(&[environment, key, error.code()]));
     }

@@ -9,7 +9,6 @@ use super::about::{About, Stage};
 use super::answer;
 use super::count::Subject;
 use super::load::{Asked, Wanted};
-use super::plan::Plan;
 use super::series::{self, Bucket};
 use super::{ReportError, Reports};
 use crate::engine::flag::State;
@@ -125,7 +124,7 @@ impl Reports {
     }
 
     /// The flag of that key, with its stages.
-    async fn about(&self, published: &Published, key: &FlagKey) -> Result<About, ReportError> {
+    pub(super) async fn about(&self, published: &Published, key: &FlagKey) -> Result<About, ReportError> {
         let snapshot = &published.snapshot;
         let flag = snapshot.find(key.as_str()).ok_or(ReportError::NotFound)?;
         let document = flag.document.clone().ok_or(ReportError::Unreadable)?;
@@ -143,7 +142,7 @@ impl Reports {
             environment: snapshot.environment().to_string(),
             key: flag.key.to_string(),
             neighbours: neighbours.map(|other| (other.number, other.key.to_string())).collect(),
-            subject: Subject { environment, flag: flag.number, plan: Arc::new(Plan::of(&document)) },
+            subject: Subject::of(environment, flag.number, &document),
             stages: stages.iter().filter_map(Stage::read).collect(),
             document,
         })

@@ -7,6 +7,7 @@ use super::fact::{Level, Span, facts};
 use super::hour::{Adding, Hour};
 use super::plan::Plan;
 use super::rows::units;
+use crate::engine::flag::Document;
 use crate::store::{ReportReads, ReportSpan};
 
 /// About how many exposures are read and counted at once.
@@ -24,6 +25,18 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The flag numbered `flag` in the environment numbered `environment`, as its document says.
+    #[must_use]
+    pub fn of(environment: i64, flag: i64, document: &Document) -> Self {
+        Self { environment, flag, plan: Arc::new(Plan::of(document)) }
+    }
+
+    /// The numbers of environment and flag.
+    #[must_use]
+    pub fn number(&self) -> (i64, i64) {
+        (self.environment, self.flag)
+    }
+
     fn span(&self, span: Span) -> ReportSpan {
         let Self { environment, flag, .. } = *self;
         ReportSpan { environment, flag, from_ms: span.from_ms, to_ms: span.to_ms }

@@ -68,7 +68,7 @@ pub struct Loaded {
 }
 
 impl Asked {
-    fn range(self, bounds: (i64, i64), as_of_ms: i64) -> Range {
+    pub(super) fn range(self, bounds: (i64, i64), as_of_ms: i64) -> Range {
         let from_ms = self.from_ms.unwrap_or_else(|| span_of(hour_of(bounds.0)).from_ms);
         // Clocks of senders may be a little ahead.
         let to_ms = self.to_ms.unwrap_or_else(|| (bounds.1 + 1).max(as_of_ms));
@@ -130,8 +130,9 @@ impl Reports {
                 let done = sources.fresh.len() + sources.stale.len();
                 return Err(ReportError::Preparing { done, total: done + sources.missing.len() });
             }
-            let hours = self.parts(&mut reads, subject, &sources, range, wanted).await?;
             let waiting = sources.stale.len();
+            let kept = sources.stale.iter().map(|(hour, _)| *hour).chain(sources.fresh).collect();
+            let hours = self.parts(&mut reads, subject, kept, range, wanted).await?;
             let mut loaded = Loaded { range, as_of_ms, bounds: Some(bounds), waiting, hours };
             for span in sources.young {
                 let hour = count(&mut reads, subject, span, Level::AsOf(as_of_ms)).await?;
@@ -188,16 +189,14 @@ impl Reports {
     }
 
     /// The kept hours, with the parts that are wanted.
-    async fn parts(
+    pub(super) async fn parts(
         &self,
         reads: &mut ReportReads,
         subject: &Subject,
-        sources: &Sources,
+        mut numbers: Vec<i64>,
         range: Range,
         wanted: Wanted,
     ) -> Result<Vec<LoadedHour>, ReportError> {
-        let mut numbers: Vec<i64> = sources.stale.iter().map(|(hour, _)| *hour).collect();
-        numbers.extend(&sources.fresh);
         numbers.sort_unstable();
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(Vec::new()) };
         let hours = (*first, *last);

@@ -10,7 +10,7 @@ use super::notes::Notes;
 use super::totals::{Range, Sums};
 use super::variants;
 use crate::clock::rfc3339;
-use crate::stats::srm::{self, Split};
+use crate::stats::srm::{self, Split, Srm};
 
 /// Stages and rules as JSON: what was asked for is in `range`.
 #[must_use]
@@ -65,12 +65,8 @@ fn arms(about: &About, sums: &Sums, stage: &Stage, rule: &str) -> Map<String, Va
 /// Whether units came in the expected shares, and that as JSON.
 #[must_use]
 pub(super) fn srm(about: &About, sums: &Sums, notes: &mut Notes) -> (bool, Value) {
-    let mut strata = Vec::new();
-    for stage in &about.stages {
-        strata.extend(stage.rules.iter().filter_map(|rule| stratum(stage, rule, sums)));
-    }
-    let splits: Vec<Split> = strata.iter().map(|stratum| stratum.split.clone()).collect();
-    let checked = srm::check(&splits);
+    let strata = strata(about, sums);
+    let checked = checked(&strata);
     let per_stage = strata.iter().zip(&checked.per_stage).enumerate().map(|(at, (stratum, check))| {
         for note in &check.notes {
             notes.why(&format!("/srm/per_stage/{at}"), note.field, note.why);
@@ -87,6 +83,22 @@ pub(super) fn srm(about: &About, sums: &Sums, notes: &mut Notes) -> (bool, Value
     });
     let per_stage: Vec<Value> = per_stage.collect();
     (checked.ok, json!({"per_stage": per_stage, "sequential_p": checked.sequential_p, "ok": checked.ok}))
+}
+
+/// How surprising the arms' shares are over all stages: always valid, 0 to 1.
+#[must_use]
+pub(super) fn sequential_p(about: &About, sums: &Sums) -> f64 {
+    checked(&strata(about, sums)).sequential_p
+}
+
+fn checked(strata: &[Stratum<'_>]) -> Srm {
+    srm::check(&strata.iter().map(|stratum| stratum.split.clone()).collect::<Vec<_>>())
+}
+
+/// In order of the stages' beginning.
+fn strata<'a>(about: &'a About, sums: &Sums) -> Vec<Stratum<'a>> {
+    let rules = about.stages.iter().flat_map(|stage| stage.rules.iter().map(move |rule| (stage, rule)));
+    rules.filter_map(|(stage, rule)| stratum(stage, rule, sums)).collect()
 }
 
 struct Stratum<'s> {

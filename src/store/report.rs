@@ -232,6 +232,16 @@ impl ReportReads {
             .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
     }
 
+    /// Flags of an environment whose hours were ever marked, each with a number that grows with each mark.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn marks_made(&mut self, environment: i64) -> Result<Vec<(i64, i64)>, StoreError> {
+        both!(&mut self.lent, "marks made", c => sqlx::query_as::<_, (i64, i64)>(
+            "SELECT flag, CAST(sum(mark) AS BIGINT) FROM report_marks WHERE environment = $1 GROUP BY flag")
+            .bind(environment).fetch_all(c))
+    }
+
     /// One part of the kept hours of a form, from one up to and with another, in order.
     ///
     /// # Errors

@@ -158,6 +158,8 @@ metrics! {
     retention_last_run: prometheus::GaugeVec = "huidu_retention_last_run_timestamp_seconds" [];
     /// Hours of exposures that this instance counted for reports.
     report_hours: IntCounterVec = "huidu_report_hours_total" [];
+    /// How surprising the shares of a flag's arms are, by the hours that ended: always valid, 0 to 1; under 0.01 is a mismatch.
+    srm_sequential_p: prometheus::GaugeVec = "huidu_srm_sequential_p" ["environment", "flag"];
     /// Refused calls without a valid key.
     auth_failures: IntCounterVec = "huidu_auth_failures_total" [];
     /// The running version.

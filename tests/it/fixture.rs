@@ -284,7 +284,9 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// The program with a clean environment, not yet started.
 pub(crate) fn program(folder: &Path, settings: &[(String, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_huidu"));
+    // A program built otherwise, where something is measured.
+    let own = std::env::var_os("HUIDU_TEST_PROGRAM");
+    let mut command = Command::new(own.unwrap_or_else(|| env!("CARGO_BIN_EXE_huidu").into()));
     command.env_clear().current_dir(folder).env("HUIDU_DATA_DIR", folder);
     command.env("HUIDU_LISTEN", "127.0.0.1:0").env("HUIDU_BOOTSTRAP_ADMIN_KEY", ADMIN);
     command.env("HUIDU_AUDIENCE_TIMEOUT_MS", "20000");

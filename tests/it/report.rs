@@ -2,6 +2,7 @@
 
 mod history;
 pub(crate) mod http;
+mod job;
 mod plain;
 mod random;
 

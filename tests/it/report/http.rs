@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::fixture::*;
 use crate::report::row;
 
-const REPORT: &str = "/v1/environments/production/flags/shown/report";
+pub(crate) const REPORT: &str = "/v1/environments/production/flags/shown/report";
 const SERIES: &str = "/v1/environments/production/flags/shown/timeseries";
 
 /// A flag with a goal, a stop and a captured attribute.
