@@ -7,6 +7,7 @@ mod audiences;
 mod badges;
 mod cli;
 mod clients;
+mod dashboards;
 mod decide;
 mod demo;
 mod durability;
