@@ -168,11 +168,11 @@ fn questions(prometheus: &Prometheus) -> Vec<Question> {
 fn two_instances(url: &str) {
     let first = Huidu::start_with(&[("DATABASE_URL", url)]);
     let second = Huidu::beside(&first);
-    prepare(&first);
+    prepare([&first, &second]);
     let prometheus = Prometheus::start([&first, &second]);
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        threads.spawn(|| drive([&first, &second], &stop));
+        let shoppers = threads.spawn(|| drive([&first, &second], &stop));
         // However it ends, the shoppers must go home.
         let _end = Stop(&stop);
         let mut open = questions(&prometheus);
@@ -183,6 +183,7 @@ fn two_instances(url: &str) {
             if open.is_empty() {
                 break;
             }
+            assert!(!shoppers.is_finished(), "the shoppers stopped");
             let left: Vec<_> =
                 open.iter().map(|q| format!("{}\n    {}", q.place, q.forms.join("\n    "))).collect();
             assert!(began.elapsed() < PATIENCE, "without an answer:\n{}", left.join("\n"));

@@ -10,7 +10,7 @@ use huidu::clock::{HOUR_MS, MINUTE_MS};
 use serde_json::{Value, json};
 
 use crate::events::from_now;
-use crate::fixture::{ADMIN, Huidu, ramp};
+use crate::fixture::{ADMIN, Huidu, eventually, ramp};
 
 /// An entry that has all that an entry can have, and does not change.
 pub(super) const STEADY: &str = "steady";
@@ -32,12 +32,17 @@ fn steady() -> Value {
     })
 }
 
-/// Makes the two entries.
-pub(super) fn prepare(huidu: &Huidu) {
-    huidu.create_flag(&steady());
-    huidu.create_flag(&ramp(RESTLESS, 50.0, 50.0));
+/// Makes the two entries, and waits until both instances decide them.
+pub(super) fn prepare([first, second]: [&Huidu; 2]) {
+    first.create_flag(&steady());
+    first.create_flag(&ramp(RESTLESS, 50.0, 50.0));
+    for flag in [STEADY, RESTLESS] {
+        let path = format!("/ofrep/v1/evaluate/flags/{flag}");
+        let asked = json!({"context": {"targetingKey": "early"}});
+        eventually("both know the entry", || second.post(&path, &second.client, &asked).status == 200);
+    }
     // A guess at a key.
-    huidu.get("/v1/keys", "huidu_admin_guessed").refused(401, "unauthorized");
+    first.get("/v1/keys", "huidu_admin_guessed").refused(401, "unauthorized");
 }
 
 /// Lets shoppers come to both instances until it is told to stop.
