@@ -297,9 +297,12 @@ mod tests {
     }
 
     proptest! {
+        // Each case makes up to as many files as ids.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn the_order_is_that_of_a_sorted_set(
-            ids in prop::collection::vec("[a-c灰\u{1}]{1,6}|x{250,256}", 0..200), run_bytes_max in 1..400_usize,
+            ids in prop::collection::vec("[a-c灰\u{1}]{1,6}|x{250,256}", 0..100), run_bytes_max in 1..400_usize,
         ) {
             let expected: Vec<String> = ids.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
             prop_assert_eq!(sorted(&ids, run_bytes_max), expected);

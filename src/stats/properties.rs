@@ -103,13 +103,14 @@ fn inside_strictly(lift: Span) -> bool {
     lift.low.is_none_or(|low| low <= 0.0) && lift.high.is_none_or(|high| high >= 0.0)
 }
 
-/// Swapping the arms swaps every sign.
+/// Swapping the arms swaps every sign; what holds, holds then too.
 fn swapped(found: &Comparison, strata: &[Stratum], treatments: u32) {
     let other: Vec<Stratum> = strata
         .iter()
         .map(|stratum| Stratum { treatment: stratum.control, control: stratum.treatment, ..*stratum })
         .collect();
     let back = compare(&question(&other, treatments));
+    holds(&back);
     let near = |one: f64, other: f64| (one - other).abs() < 1e-9;
     if let Some((one, other)) = found.absolute_lift.zip(back.absolute_lift) {
         assert!(near(one, -other), "{found:?} {back:?}");
@@ -190,8 +191,9 @@ fn finite(found: &ValueComparison) -> bool {
 #[test]
 fn one_stratum_of_every_pair_of_counts() {
     let all = counts();
-    for treatment in &all {
-        for control in &all {
+    for (at, treatment) in all.iter().enumerate() {
+        // The other way round is compared with it.
+        for control in all.iter().skip(at) {
             everything(&[Stratum { stage: 1, treatment: *treatment, control: *control }], 1);
         }
     }
