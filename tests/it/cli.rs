@@ -74,7 +74,7 @@ fn run_with<A: AsRef<OsStr>>(
     arguments: &[A],
     input: &[u8],
 ) -> Done {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_huidu"));
+    let mut command = Command::new(huidu_program());
     command.env_clear().current_dir(folder).args(arguments);
     for (name, value) in variables {
         command.env(name, value);

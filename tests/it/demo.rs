@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use huidu::demo::{FRIEND_PAY, SCAN_PAY, truth};
 use serde_json::Value;
 
-use crate::fixture::signal;
+use crate::fixture::{huidu_program, signal};
 
 /// A demo that caught up with the present.
 struct Demo {
@@ -19,7 +19,7 @@ struct Demo {
 impl Demo {
     fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_huidu"));
+        let mut command = Command::new(huidu_program());
         command.env_clear().env("TMPDIR", folder.path()).current_dir(folder.path());
         command.args(["demo", "--listen", "127.0.0.1:0"]).args(arguments);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -282,11 +282,14 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success());
 }
 
+/// The program under test: the one that was built beside the tests, or the one that `tests/run` names.
+pub(crate) fn huidu_program() -> PathBuf {
+    std::env::var_os("HUIDU_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_huidu").into(), PathBuf::from)
+}
+
 /// The program with a clean environment, not yet started.
 pub(crate) fn program(folder: &Path, settings: &[(String, String)]) -> Command {
-    // A program built otherwise, where something is measured.
-    let own = std::env::var_os("HUIDU_TEST_PROGRAM");
-    let mut command = Command::new(own.unwrap_or_else(|| env!("CARGO_BIN_EXE_huidu").into()));
+    let mut command = Command::new(huidu_program());
     command.env_clear().current_dir(folder).env("HUIDU_DATA_DIR", folder);
     command.env("HUIDU_LISTEN", "127.0.0.1:0").env("HUIDU_BOOTSTRAP_ADMIN_KEY", ADMIN);
     command.env("HUIDU_AUDIENCE_TIMEOUT_MS", "20000");

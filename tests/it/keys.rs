@@ -179,8 +179,7 @@ fn the_command_line_refuses_what_it_cannot_do_and_makes_no_database() {
 
 #[test]
 fn the_help_of_serve_names_every_setting_with_its_default() {
-    let help =
-        Command::new(env!("CARGO_BIN_EXE_huidu")).args(["serve", "--help"]).env_clear().output().unwrap();
+    let help = Command::new(huidu_program()).args(["serve", "--help"]).env_clear().output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let table = [
         ("config", None),

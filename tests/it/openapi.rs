@@ -4,8 +4,11 @@
 mod answers;
 mod refusals;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -13,13 +16,17 @@ use crate::trust::wire::{Wire, request};
 use crate::trust::{RIGHTS, STREAMS};
 
 /// The document as a running service hands it out.
-pub(super) struct Api(Value);
+pub(super) struct Api(Value, Shapes);
+
+/// What is known already of schemas: to make a validator takes longer than to ask it.
+#[derive(Default)]
+struct Shapes(RefCell<BTreeMap<(bool, String), Rc<Validator>>>);
 
 impl Api {
     pub(super) fn of(huidu: &Huidu) -> Self {
         let answer = huidu.get("/openapi.json", "").expect(200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        Self(answer.json())
+        Self(answer.json(), Shapes::default())
     }
 
     /// Every operation: method, path and what is said of it.
@@ -61,13 +68,22 @@ impl Api {
 
     /// Why `value` is not what `schema` says. Where `closed`, a field that the schema does not name is a fault too.
     pub(super) fn faults(&self, schema: &Value, value: &Value, closed: bool) -> Vec<String> {
-        let mut root = json!({"schema": schema, "components": {"schemas": self.0["components"]["schemas"]}});
-        if closed {
-            close(&mut root);
-        }
-        root["$ref"] = json!("#/schema");
-        let validator = jsonschema::validator_for(&root).unwrap();
+        let validator = self.validator(schema, closed);
         validator.iter_errors(value).map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
+    }
+
+    fn validator(&self, schema: &Value, closed: bool) -> Rc<Validator> {
+        let mut known = self.1.0.borrow_mut();
+        let made = known.entry((closed, schema.to_string())).or_insert_with(|| {
+            let mut root =
+                json!({"schema": schema, "components": {"schemas": self.0["components"]["schemas"]}});
+            if closed {
+                close(&mut root);
+            }
+            root["$ref"] = json!("#/schema");
+            Rc::new(jsonschema::validator_for(&root).unwrap())
+        });
+        Rc::clone(made)
     }
 
     /// Fails unless the answer is one that the call may give: its status, its type and its body.

@@ -49,7 +49,15 @@ fn faults(module: &str, text: &str) -> Vec<String> {
     let rank = |name: &str| RANKS.iter().position(|known| *known == name);
     let Some(own) = rank(module) else { return vec![format!("the module `{module}` has no rank")] };
     let mut found = Vec::new();
+    let mut is_block = false;
     for (number, line) in text.lines().enumerate() {
+        let documentation = line.trim_start().strip_prefix("//").unwrap_or_default();
+        if let Some(fence) = documentation.trim_start_matches(['/', '!', ' ']).strip_prefix("```") {
+            is_block = !is_block;
+            if is_block && fence != "text" {
+                found.push(format!("line {}: examples here are not run: ```text, or a test", number + 1));
+            }
+        }
         let code = line.split("//").next().unwrap_or_default();
         if code.contains("crate::{") {
             found.push(format!("line {}: one `use crate::<module>::` a line", number + 1));
@@ -158,6 +166,8 @@ fn each_kind_of_fault_is_found() {
         ("http", "use sqlx::Row;", "SQL in `http`"),
         ("attic", "", "has no rank"),
         ("cli", &long, "split it"),
+        ("cli", "/// ```\n/// f();\n/// ```", "examples here are not run"),
+        ("cli", "//! ```no_run", "examples here are not run"),
     ] {
         let found = faults(module, text);
         assert!(found.iter().any(|found| found.contains(fault)), "{module}: {text:.40}: {found:?}");
@@ -166,6 +176,7 @@ fn each_kind_of_fault_is_found() {
         ("http", "use crate::engine::key::FlagKey;"),
         ("engine", "// the store and crate::http are above"),
         ("cli", "use crate::http::server::listen;"),
+        ("cli", "//! ```text\n//! huidu serve\n//! ```"),
     ] {
         assert!(faults(module, text).is_empty(), "{module}: {text}");
     }

@@ -101,7 +101,7 @@ fn ids_that_nobody_reads_on_are_not_fetched_to_the_end() {
     let many: String = (0..25_000).map(|n| format!("u-{n:07}\n")).collect();
     call_as(&huidu, ADMIN, &["audience", "put", "a", "-"], many.as_bytes()).good();
     let url = format!("http://{}", huidu.address);
-    let line = format!("{} audience ids a | head -n 1", env!("CARGO_BIN_EXE_huidu"));
+    let line = format!("{} audience ids a | head -n 1", huidu_program().display());
     let output = Command::new("bash")
         .args(["-c", &line])
         .env_clear()

@@ -86,7 +86,7 @@ pub(crate) fn repeated(shape: (u64, u64, f64), effect: f64, runs: u32, posterior
             ci.low > 0.0 || ci.high < 0.0
         }));
         found.wald.add(days.iter().any(|(treatment, control)| wald(*treatment, *control)));
-        found.guardrail.add(days.iter().any(two_sided_guardrail));
+        found.guardrail.add(looks.iter().any(two_sided_guardrail));
         if posterior && run % 10 == 0 {
             let chances: Vec<f64> = days
                 .iter()
@@ -103,9 +103,8 @@ pub(crate) fn repeated(shape: (u64, u64, f64), effect: f64, runs: u32, posterior
 }
 
 /// Asymptotic confidence sequence with the guardrails' tuning, two-sided: for the table only.
-fn two_sided_guardrail((treatment, control): &(Count, Count)) -> bool {
+fn two_sided_guardrail(found: &Comparison) -> bool {
     use huidu::stats::sequential::{ALPHA, GUARDRAIL_TUNING, c, r};
-    let found = comparison(*treatment, *control, Role::Metric);
     let (difference, se) = (found.absolute_lift.unwrap(), found.se.unwrap());
     difference.abs() > c(r(found.information, GUARDRAIL_TUNING), ALPHA) * se
 }
