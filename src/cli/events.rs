@@ -85,7 +85,7 @@ pub(super) fn run(table: Table, arguments: &EventsArguments) -> anyhow::Result<E
 }
 
 /// Hands on what comes. Who reads no further, such as `head`, is no failure.
-pub(super) fn copy(remote: &Remote, mut rows: impl Read, mut to: impl Write) -> anyhow::Result<()> {
+fn copy(remote: &Remote, mut rows: impl Read, mut to: impl Write) -> anyhow::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let read = match rows.read(&mut piece) {

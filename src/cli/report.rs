@@ -11,6 +11,7 @@ mod tests;
 mod whole;
 mod words;
 
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::UsageError;
-use super::events::{copy, time};
-use super::output::{Output, complain, say, say_json, terminal_width};
+use super::events::time;
+use super::output::{Output, complain, say, terminal_width};
 use super::remote::{Remote, RemoteError, encoded};
 use crate::engine::key::FlagKey;
 use crate::report::csv::REPORT_TABLES;
@@ -97,21 +98,24 @@ pub(super) fn run(
     }
     let remote = Remote::new(&arguments.client)?;
     let tail = question(arguments);
-    if arguments.csv {
-        let rows = patiently(|| remote.stream(&tail))?;
-        copy(&remote, rows, std::io::stdout().lock())?;
+    if arguments.csv || arguments.json {
+        // Byte by byte: a number that is read and written again may differ in its last digit.
+        let mut bytes = Vec::new();
+        let mut answer = patiently(|| remote.stream(&tail))?;
+        answer.read_to_end(&mut bytes).map_err(|error| remote.broken(&error.to_string()))?;
+        if arguments.json {
+            bytes.push(b'\n');
+        }
+        // A closed pipe is no reason to fail.
+        drop(std::io::stdout().lock().write_all(&bytes));
         return Ok(ExitCode::SUCCESS);
     }
     let answer = patiently(|| remote.get(&tail))?.json;
-    if arguments.json {
-        say_json(&answer);
-    } else {
-        let language = arguments.language.unwrap_or_else(|| Language::of_locale(&surroundings.locale()));
-        let width = arguments.width.or_else(terminal_width).unwrap_or(WIDTH);
-        let zone = arguments.tz.clone().unwrap_or(TimeZone::UTC);
-        let look = Look { language, width: usize::from(width), output, zone };
-        say(&shown(arguments, &answer, &look));
-    }
+    let language = arguments.language.unwrap_or_else(|| Language::of_locale(&surroundings.locale()));
+    let width = arguments.width.or_else(terminal_width).unwrap_or(WIDTH);
+    let zone = arguments.tz.clone().unwrap_or(TimeZone::UTC);
+    let look = Look { language, width: usize::from(width), output, zone };
+    say(&shown(arguments, &answer, &look));
     Ok(ExitCode::SUCCESS)
 }
 
