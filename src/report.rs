@@ -6,8 +6,10 @@
 //! each time. The rows themselves are told by `export`. Reads only.
 
 pub mod about;
+pub mod again;
 mod answer;
 pub mod ask;
+mod blocks;
 pub mod compare;
 pub mod count;
 pub mod csv;
@@ -22,6 +24,7 @@ pub mod keep;
 pub mod load;
 pub mod notes;
 pub mod plan;
+mod ratio;
 mod rows;
 pub mod sentence;
 pub mod series;
@@ -39,6 +42,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use ask::CacheKey;
+use blocks::Blocks;
+use count::Subject;
 
 use crate::clock::SharedClock;
 use crate::store::{Store, StoreError};
@@ -89,6 +94,10 @@ const AT_A_TIME: usize = 2;
 const ANSWERS_MAX: u64 = 200;
 const ANSWERS_FOR: Duration = Duration::from_secs(10);
 
+/// Flags whose young hours are counted ahead, and for how long after the last question.
+const ASKED_MAX: u64 = 20;
+const ASKED_FOR: Duration = Duration::from_secs(3_600);
+
 /// Computes results.
 pub struct Reports {
     store: Store,
@@ -98,6 +107,9 @@ pub struct Reports {
     answers: Cache<CacheKey, Arc<Value>>,
     /// Hours are counted one at a time.
     counting: tokio::sync::Mutex<()>,
+    blocks: Blocks,
+    /// Flags that somebody asked about of late.
+    asked: Cache<(i64, i64), Subject>,
 }
 
 impl Reports {
@@ -111,6 +123,8 @@ impl Reports {
             turns: Semaphore::new(AT_A_TIME),
             answers: Cache::builder().max_capacity(ANSWERS_MAX).time_to_live(ANSWERS_FOR).build(),
             counting: tokio::sync::Mutex::default(),
+            blocks: blocks::none(),
+            asked: Cache::builder().max_capacity(ASKED_MAX).time_to_live(ASKED_FOR).build(),
         }
     }
 }

@@ -6,6 +6,7 @@ flag.json is what GET .../flags/{key} answers; AS_OF (RFC 3339, default now) is 
 Needs mmh3 (pip install mmh3)."""
 
 import json
+import math
 import sys
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
@@ -45,6 +46,46 @@ def walk(stops, times, shown_at):
     return reached + [False] * (len(stops) - len(reached))
 
 
+def compare(treated, control, confidence=0.95):
+    """Difference of two arms, pooled over their stages, and the interval that holds however often one looks.
+
+    Each arm is {unit: {stage: converted}}, of units whose window has closed."""
+    arms, alpha = [treated, control], 1 - confidence
+    counts = []
+    for arm in arms:
+        count = defaultdict(lambda: [0, 0])
+        for came in arm.values():
+            for stage, converted in came.items():
+                count[stage][0] += 1
+                count[stage][1] += converted
+        counts.append(count)
+    stages = sorted(counts[0].keys() & counts[1].keys())
+    if not stages:
+        return None
+    n = [{k: count[k][0] for k in stages} for count in counts]
+    p = [{k: count[k][1] / count[k][0] for k in stages} for count in counts]
+    both = {k: n[0][k] + n[1][k] for k in stages}
+    h = {k: n[0][k] * n[1][k] / both[k] for k in stages}
+    information = sum(h.values())
+    rates = [sum(h[k] * rate[k] for k in stages) / information for rate in p]
+    # A unit that came in several stages counts as one, so each unit's deviations are summed before they are squared.
+    variances = [
+        sum(sum(h[k] / information / size[k] * (came[k] - rate[k]) for k in came.keys() & h.keys()) ** 2 for came in arm.values())
+        for arm, size, rate in zip(arms, n, p)]
+    pooled = information / sum(both.values())  # one conversion more: never nothing
+    for k in stages:
+        rate = (counts[0][k][1] + counts[1][k][1]) / both[k]
+        pooled += h[k] * rate * (1 - rate) * both[k] / max(1, both[k] - 1)
+    se = math.sqrt(max(sum(variances), pooled / information**2))
+    tuning = 8.0
+    for _ in range(50):  # (R + 1) exp(-R) = 0.05^2
+        tuning = math.log(tuning + 1) - 2 * math.log(0.05)
+    r = tuning * information / 5000
+    width = math.sqrt((1 + 1 / r) * (math.log(1 + r) - 2 * math.log(alpha))) * se
+    lift = rates[0] - rates[1]
+    return [rates[0], rates[1], lift, lift - width, lift + width]
+
+
 def main():
     shown = list(rows(sys.argv[1]))
     document = json.load(open(sys.argv[3], encoding="utf-8"))["flag"]
@@ -76,12 +117,15 @@ def main():
               for stop in document["funnel"]]
 
     stages, firsts = defaultdict(lambda: [0, 0]), {}
+    came = defaultdict(lambda: defaultdict(dict))
     for row in shown:  # oldest first
         matured = row["at"] + goal_window + timedelta(minutes=10) <= as_of
         converted = any(row["at"] <= at < row["at"] + goal_window for at in goal[row["unit"]])
         cell = stages[row["stage"], row["rule"], row["variant"], row["arm"]]
         cell[0] += 1
         cell[1] += matured and converted
+        if matured:
+            came[row["rule"], row["arm"], row["variant"]][row["unit"]][row["stage"]] = converted
         # A unit counts once, from its first exposure under a rule and arm.
         firsts.setdefault((row["rule"], row["variant"], row["arm"], row["unit"]), (row, matured, converted))
 
@@ -95,11 +139,24 @@ def main():
                      for stop, _ in funnel}
             for at, reached in enumerate(walk(funnel, times, row["at"])):
                 cell["funnel"][at] += reached
+    # Each treated variant against all of control under the same rule.
+    control = defaultdict(dict)
+    for (rule, arm, _), units in came.items():
+        if arm == "control":
+            for unit, stages_of in units.items():
+                control[rule].setdefault(unit, {}).update(stages_of)
+    treated = sorted((rule, variant) for rule, arm, variant in came if arm == "treatment")
+    comparisons = {}
+    for rule, variant in treated:
+        alpha = 0.05 / sum(rule == own for own, _ in treated)
+        comparisons[rule, variant] = compare(came[rule, "treatment", variant], control[rule], 1 - alpha)
+
     json.dump({
         "strangers": strangers,
         "misplaced": misplaced,
         "variants": [[*key, *cell.values()] for key, cell in sorted(variants.items())],
         "stages": [[*key, *cell] for key, cell in sorted(stages.items())],
+        "comparisons": [[*key, *figures] for key, figures in comparisons.items() if figures],
     }, sys.stdout)
 
 

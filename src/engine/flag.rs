@@ -420,6 +420,8 @@ pub struct Metric {
     pub values: Vec<Box<str>>,
     /// Its own window; the flag's where left out.
     pub window_hours: Option<i64>,
+    /// The metric per whose events its own are compared, as failures per attempt.
+    pub ratio: Option<StepKey>,
 }
 
 /// A limit on a measured rate.

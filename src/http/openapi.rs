@@ -24,6 +24,7 @@ mod shape;
 mod streams;
 mod transfer;
 mod units;
+mod values;
 
 use std::sync::LazyLock;
 

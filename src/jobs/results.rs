@@ -48,6 +48,9 @@ impl Jobs {
             if let Err(error) = self.keep_due_hours(&mut idle).await {
                 tracing::warn!(%error, "hours could not all be counted for reports; it is tried again");
             }
+            if let Err(error) = self.reports.count_ahead().await {
+                tracing::warn!(%error, "young hours could not be counted ahead for reports");
+            }
             if let Err(error) = self.tell_shares(&mut told).await {
                 tracing::warn!(%error, "shares of arms could not be checked; it is tried again");
             }

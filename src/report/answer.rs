@@ -13,7 +13,7 @@ use super::plan::{Goal, Plan};
 use super::sentence::{self, Words};
 use super::shape::{self, Standing};
 use super::totals::{Seen, Sums, Totals};
-use super::{stages, variants};
+use super::{ratio, stages, variants};
 use crate::clock::rfc3339;
 use crate::engine::flag::GuardrailBound;
 use crate::stats::compare::{Better, Comparison, Role};
@@ -68,6 +68,7 @@ pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>) -> Value
         "variants": variants, "comparisons": comparisons,
         "guardrails": guardrails(about, &totals.sums, &mut notes),
         "values": values(about, &totals.sums, &mut notes),
+        "ratios": ratios(about, &totals.sums, &mut notes),
         "switched_units": totals.switched, "without_exposure": totals.without_exposure(),
         "segments": segments, "overlap": overlap,
         "stages": stages::stages(about, &totals.sums, loaded.range), "srm": srm, "notes": notes.json(),
@@ -263,8 +264,12 @@ fn overlap<'o>(
         if let Some(Goal::Metric(goal)) = plan.goal {
             for versus in compare::versus(about, &totals.sums) {
                 let own = Counted::of(plan, &seen.sums, &versus, goal);
-                // Of pairs all go in which one side saw it, of units those that saw it.
-                let touched = Sums { rows: seen.sums.rows.clone(), pairs: seen.either.clone() };
+                // Of pairs all go in which one side saw it, of units those that saw it. Stages in which nobody did stand
+                // among them too, or pairs with them would stay.
+                let rows = totals.sums.rows.keys();
+                let rows =
+                    rows.map(|key| (key.clone(), seen.sums.rows.get(key).cloned().unwrap_or_default()));
+                let touched = Sums { rows: rows.collect(), pairs: seen.either.clone() };
                 let others = Counted::of(plan, &touched, &versus, goal);
                 let rest = Counted::of(plan, &totals.sums, &versus, goal).without(&others);
                 saw.push(exploring(about, &versus, &own, goal, srm_ok));
@@ -324,6 +329,20 @@ fn values(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
                 let pointer = format!("/values/{}", list.len());
                 list.push(shape::value(&versus, (&own.step, &currency), &made, &pointer, notes));
             }
+        }
+    }
+    Value::Array(list)
+}
+
+fn ratios(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
+    let plan = about.plan();
+    let mut list = Vec::new();
+    for versus in compare::versus(about, sums) {
+        for (at, own) in plan.metrics.iter().enumerate() {
+            let Some(per) = own.ratio else { continue };
+            let made = ratio::compared(plan, sums, &versus, at);
+            let pointer = format!("/ratios/{}", list.len());
+            list.push(shape::ratio(&versus, (&own.step, &step(plan, per)), &made, &pointer, notes));
         }
     }
     Value::Array(list)

@@ -101,6 +101,7 @@ impl Reports {
         // The semaphore is never closed.
         let Ok(Ok(_turn)) = turn else { return Err(ReportError::Busy) };
         let about = self.about(published, key).await?;
+        self.asked.insert(about.subject.number(), about.subject.clone()).await;
         Ok(Arc::new(self.compute(about, question).await?))
     }
 

@@ -71,12 +71,15 @@ fn count(plan: &Plan, tally: &Tally, metric: usize) -> Count {
     Count { units: reached.exposed, converted: reached.users }
 }
 
-fn stage_number(stage: i64) -> u32 {
+pub(super) fn stage_number(stage: i64) -> u32 {
     u32::try_from(stage).unwrap_or(u32::MAX)
 }
 
 /// Both arms of a comparison in each stage: treated and control.
-fn by_stage<'s>(sums: &'s Sums, versus: &Versus) -> BTreeMap<i64, (Option<&'s Tally>, Vec<&'s Tally>)> {
+pub(super) fn by_stage<'s>(
+    sums: &'s Sums,
+    versus: &Versus,
+) -> BTreeMap<i64, (Option<&'s Tally>, Vec<&'s Tally>)> {
     let mut stages: BTreeMap<i64, (Option<&Tally>, Vec<&Tally>)> = BTreeMap::new();
     for (key, row) in sums.rows.iter().filter(|(key, _)| key.rule == versus.rule) {
         if key.arm == TREATMENT && key.variant == versus.variant {
@@ -89,7 +92,7 @@ fn by_stage<'s>(sums: &'s Sums, versus: &Versus) -> BTreeMap<i64, (Option<&'s Ta
 }
 
 /// The pairs of one arm, with the places of their stages; control of any variant.
-fn pairs_of<'p>(
+pub(super) fn pairs_of<'p>(
     pairs: &'p Pairs,
     versus: &Versus,
     arm: u8,

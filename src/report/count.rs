@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::ReportError;
-use super::fact::{Level, Span, facts};
+use super::fact::{Fact, Level, Span, facts};
 use super::hour::{Adding, Hour};
 use super::plan::Plan;
 use super::rows::units;
 use crate::engine::flag::Document;
-use crate::store::{ReportReads, ReportSpan};
+use crate::store::{ReportExposure, ReportReads, ReportSpan, ReportStep};
 
 /// About how many exposures are read and counted at once.
 const ROWS_PER_SLICE: i64 = 4_000;
@@ -43,6 +43,85 @@ impl Subject {
     }
 }
 
+/// A span that is read piece by piece.
+struct Slices<'s> {
+    subject: &'s Subject,
+    rest: Span,
+    /// The metrics' steps as JSON.
+    steps: String,
+}
+
+impl<'s> Slices<'s> {
+    fn new(subject: &'s Subject, span: Span) -> Self {
+        let steps: Vec<&str> = subject.plan.metrics.iter().map(|metric| &*metric.step).collect();
+        Self { subject, rest: span, steps: serde_json::Value::from(steps).to_string() }
+    }
+
+    async fn next(&mut self, reads: &mut ReportReads) -> Result<Option<Span>, ReportError> {
+        let Span { from_ms, to_ms } = self.rest;
+        if from_ms >= to_ms {
+            return Ok(None);
+        }
+        reads.renew();
+        let cut = reads.cut(self.subject.span(self.rest), ROWS_PER_SLICE).await?;
+        // As many at one and the same moment cannot be told apart by time.
+        let to_ms = cut.map_or(to_ms, |at| at.max(from_ms + 1));
+        self.rest.from_ms = to_ms;
+        Ok(Some(Span { from_ms, to_ms }))
+    }
+
+    /// All rows, of exposures before `before_ms`, of the units that were exposed in a slice; `None` if nobody was.
+    async fn rows(
+        &self,
+        reads: &mut ReportReads,
+        slice: Span,
+        before_ms: i64,
+    ) -> Result<Option<(Vec<ReportExposure>, Vec<ReportStep>)>, ReportError> {
+        let before_ms = before_ms + self.subject.plan.longest_ms();
+        let span = self.subject.span(slice);
+        let exposures = reads.exposures(span, before_ms).await?;
+        if exposures.is_empty() {
+            return Ok(None);
+        }
+        let steps = reads.steps(span, before_ms, &self.steps).await?;
+        Ok(Some((exposures, steps)))
+    }
+}
+
+/// The facts inside `later` of units that were exposed in `span`, as far as that exposure comes before them under the same
+/// rule, arm and variant.
+///
+/// # Errors
+/// [`ReportError`] of the database.
+pub async fn followers(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    span: Span,
+    later: Span,
+    level: Level,
+) -> Result<Vec<Fact>, ReportError> {
+    let mut slices = Slices::new(subject, span);
+    let mut found = Vec::new();
+    while let Some(slice) = slices.next(reads).await? {
+        let Some((exposures, steps)) = slices.rows(reads, slice, later.to_ms).await? else { continue };
+        let (plan, flag) = (subject.plan.clone(), subject.flag);
+        let work = move || {
+            let mut own = Vec::new();
+            for mut unit in units(&plan, flag, exposures, steps) {
+                own.extend(facts(&plan, &mut unit, later, later.from_ms, level));
+            }
+            // Whoever was exposed in two slices belongs to the later one.
+            own.retain(|fact| {
+                let inside = fact.earlier.iter().filter(|earlier| span.holds(earlier.at));
+                inside.map(|earlier| earlier.at).max().is_some_and(|at| slice.holds(at))
+            });
+            own
+        };
+        found.extend(tokio::task::spawn_blocking(work).await?);
+    }
+    Ok(found)
+}
+
 /// What the exposures of `span` add up to.
 ///
 /// # Errors
@@ -53,23 +132,10 @@ pub async fn count(
     span: Span,
     level: Level,
 ) -> Result<Hour, ReportError> {
-    let named: Vec<&str> = subject.plan.metrics.iter().map(|metric| &*metric.step).collect();
-    let named = serde_json::Value::from(named).to_string();
     let mut adding = Adding::default();
-    let mut rest = span;
-    while rest.from_ms < rest.to_ms {
-        reads.renew();
-        let cut = reads.cut(subject.span(rest), ROWS_PER_SLICE).await?;
-        // As many at one and the same moment cannot be told apart by time.
-        let to_ms = cut.map_or(rest.to_ms, |at| at.max(rest.from_ms + 1));
-        let slice = Span { from_ms: rest.from_ms, to_ms };
-        rest.from_ms = to_ms;
-        let before_ms = to_ms + subject.plan.longest_ms();
-        let exposures = reads.exposures(subject.span(slice), before_ms).await?;
-        if exposures.is_empty() {
-            continue;
-        }
-        let steps = reads.steps(subject.span(slice), before_ms, &named).await?;
+    let mut slices = Slices::new(subject, span);
+    while let Some(slice) = slices.next(reads).await? {
+        let Some((exposures, steps)) = slices.rows(reads, slice, slice.to_ms).await? else { continue };
         let (plan, flag) = (subject.plan.clone(), subject.flag);
         let work = move || {
             for mut unit in units(&plan, flag, exposures, steps) {

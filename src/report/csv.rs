@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::export::defused;
 
 /// Tables of a report.
-pub const REPORT_TABLES: [&str; 8] =
-    ["variants", "comparisons", "guardrails", "values", "stages", "segments", "srm", "notes"];
+pub const REPORT_TABLES: [&str; 9] =
+    ["variants", "comparisons", "guardrails", "values", "ratios", "stages", "segments", "srm", "notes"];
 
 /// One row: columns in the order in which they came.
 type Row = Vec<(String, String)>;

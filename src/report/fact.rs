@@ -136,6 +136,18 @@ pub struct Fact {
     pub claimed: Vec<i64>,
 }
 
+impl Fact {
+    /// Other flags that the unit saw by this exposure or an earlier one, ascending.
+    #[must_use]
+    pub fn saw(&self) -> Vec<i64> {
+        let mut flags = self.others.clone();
+        flags.extend(self.earlier.iter().flat_map(|earlier| &earlier.others));
+        flags.sort_unstable();
+        flags.dedup();
+        flags
+    }
+}
+
 /// From one moment up to before another, inside one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

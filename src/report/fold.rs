@@ -2,23 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use super::fact::Fact;
 use super::hour::has_same;
-use super::load::Loaded;
+use super::load::{Loaded, LoadedHour};
 use super::plan::Plan;
 use super::tally::Stops;
-use super::totals::{Seen, Sums, Totals};
+use super::totals::{Cut, Seen, Sums, Totals};
 use crate::clock::HOUR_MS;
 
 /// The whole. Growth is measured from `early_ms`: hours that ended before count as early.
 pub(super) fn totals(plan: &Plan, loaded: &Loaded, early_ms: i64) -> Totals {
     let mut totals = Totals::default();
     for hour in &loaded.hours {
-        totals.add(plan, &hour.main, loaded.range, hour.from_ms + HOUR_MS <= early_ms);
+        totals.add(plan, &hour.main, loaded.range, hour.hour_ms() + HOUR_MS <= early_ms);
         if loaded.range.is_cut {
-            for fact in &hour.again {
-                totals.sums.add_again(plan, fact, loaded.range, Stops::Times, |_| true);
-            }
+            totals.sums.add_by_hour(&hour.again.whole, loaded.range.from_ms);
         }
+    }
+    for (_, fact, cut) in returned(loaded) {
+        totals.sums.add_again(plan, fact, cut, Stops::Times, |_| true);
     }
     totals
 }
@@ -27,22 +29,34 @@ pub(super) fn totals(plan: &Plan, loaded: &Loaded, early_ms: i64) -> Totals {
 pub(super) fn segments(plan: &Plan, loaded: &Loaded, attribute: usize) -> BTreeMap<Option<Box<str>>, Sums> {
     let mut segments: BTreeMap<Option<Box<str>>, Sums> = BTreeMap::new();
     for hour in &loaded.hours {
-        let own = hour.segments.iter().filter(|segment| segment.attribute == attribute);
-        let mut kept = std::collections::BTreeSet::new();
-        for segment in own {
-            kept.insert(segment.value.clone());
-            segments.entry(segment.value.clone()).or_default().add(&segment.cells, loaded.range);
+        for own in hour.segments.iter().filter(|own| own.attribute == attribute) {
+            segments.entry(own.value.clone()).or_default().add(&own.cells, loaded.range);
         }
-        if loaded.range.is_cut {
-            for fact in &hour.again {
-                let value = fact.captured.get(attribute).cloned();
-                let value = if kept.contains(&value) { value } else { None };
-                let same = |earlier: &_| has_same(earlier, attribute);
-                segments.entry(value).or_default().add_again(plan, fact, loaded.range, Stops::Counts, same);
-            }
+        let again = hour.again.segments.iter().filter(|own| own.attribute == attribute);
+        for own in again.filter(|_| loaded.range.is_cut) {
+            segments.entry(own.value.clone()).or_default().add_by_hour(&own.hours, loaded.range.from_ms);
         }
     }
+    for (hour, fact, cut) in returned(loaded) {
+        let value = fact.captured.get(attribute).cloned();
+        let is_apart = hour.segments.iter().any(|own| own.attribute == attribute && own.value == value);
+        let sums = segments.entry(value.filter(|_| is_apart)).or_default();
+        sums.add_again(plan, fact, cut, Stops::Counts, |earlier| has_same(earlier, attribute));
+    }
     segments
+}
+
+/// Single exposures of units that came before, with where they stand, if the range is cut.
+fn returned(loaded: &Loaded) -> impl Iterator<Item = (&LoadedHour, &Fact, Cut)> {
+    let range = loaded.range;
+    let hours = loaded.hours.iter().filter(move |_| range.is_cut);
+    let just_counted =
+        hours.flat_map(move |hour| hour.facts.iter().map(move |fact| (&**hour, fact, Cut::at(range))));
+    let followers = loaded
+        .followers
+        .iter()
+        .filter_map(move |(place, fact)| Some((&**loaded.hours.get(*place)?, fact, Cut::inside(range))));
+    just_counted.chain(followers)
 }
 
 /// By other flag that units saw.
@@ -52,16 +66,14 @@ pub(super) fn overlap(plan: &Plan, loaded: &Loaded) -> BTreeMap<i64, Seen> {
         for one in &hour.overlap {
             overlap.entry(one.flag).or_default().add(one, loaded.range);
         }
-        // As where they are counted: before its first window closes, a unit may yet see another.
-        let closed = hour.again.iter().filter(|fact| fact.level > 0);
-        for fact in closed.filter(|_| loaded.range.is_cut) {
-            let mut flags: Vec<i64> = fact.others.clone();
-            flags.extend(fact.earlier.iter().flat_map(|earlier| &earlier.others));
-            flags.sort_unstable();
-            flags.dedup();
-            for flag in flags {
-                overlap.entry(flag).or_default().add_again(plan, fact, loaded.range, flag);
-            }
+        for own in hour.again.overlap.iter().filter(|_| loaded.range.is_cut) {
+            overlap.entry(own.flag).or_default().add_by_hour(own, loaded.range.from_ms);
+        }
+    }
+    // As where they are counted: before its first window closes, a unit may yet see another.
+    for (_, fact, cut) in returned(loaded).filter(|(_, fact, _)| fact.level > 0) {
+        for flag in fact.saw() {
+            overlap.entry(flag).or_default().add_again(plan, fact, cut, flag);
         }
     }
     overlap
@@ -71,11 +83,15 @@ pub(super) fn overlap(plan: &Plan, loaded: &Loaded) -> BTreeMap<i64, Seen> {
 pub(super) fn buckets<B: Ord>(plan: &Plan, loaded: &Loaded, bucket: impl Fn(i64) -> B) -> BTreeMap<B, Sums> {
     let mut buckets: BTreeMap<B, Sums> = BTreeMap::new();
     for hour in &loaded.hours {
-        let sums = buckets.entry(bucket(hour.from_ms)).or_default();
+        let sums = buckets.entry(bucket(hour.hour_ms())).or_default();
         sums.add(&hour.main.cells, loaded.range);
-        for fact in hour.again.iter().filter(|_| loaded.range.is_cut) {
-            sums.add_again(plan, fact, loaded.range, Stops::Times, |_| true);
+        if loaded.range.is_cut {
+            sums.add_by_hour(&hour.again.whole, loaded.range.from_ms);
         }
+    }
+    for (hour, fact, cut) in returned(loaded) {
+        let sums = buckets.entry(bucket(hour.hour_ms())).or_default();
+        sums.add_again(plan, fact, cut, Stops::Times, |_| true);
     }
     buckets
 }

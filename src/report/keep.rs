@@ -1,8 +1,11 @@
 //! Hours kept ahead of any report, and what they say of the arms' shares.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::about::About;
+use super::blocks::split;
 use super::count::Subject;
 use super::fold;
 use super::hours::{Kept, Sources, hour_of};
@@ -100,9 +103,46 @@ impl Reports {
         let kept = heads.iter().filter(|head| head.form == about.plan().form).map(|head| head.hour).collect();
         let hours = self.parts(&mut reads, &about.subject, kept, range, Wanted::default()).await?;
         drop(reads);
-        let loaded = Loaded { range, as_of_ms: self.clock.now_ms(), bounds: None, waiting: 0, hours };
+        let hours = hours.into_iter().map(Arc::new).collect();
+        let (as_of_ms, bounds, followers) = (self.clock.now_ms(), None, Vec::new());
+        let loaded = Loaded { range, as_of_ms, bounds, waiting: 0, hours, followers };
         let work = move || sequential_p(&about, &loaded);
         Ok(Some(Shares { digest, sequential_p: Some(tokio::task::spawn_blocking(work).await?) }))
+    }
+
+    /// Counts what reports of the flags that were asked about of late need of hours that cannot be kept yet; rests after
+    /// each block as long as that took.
+    ///
+    /// # Errors
+    /// [`ReportError`] of the database.
+    pub async fn count_ahead(&self) -> Result<(), ReportError> {
+        for (_, subject) in &self.asked {
+            loop {
+                let began = self.clock.monotonic_ns();
+                if !self.count_one_ahead(&subject).await? {
+                    break;
+                }
+                let took = self.clock.monotonic_ns().saturating_sub(began);
+                tokio::time::sleep(Duration::from_nanos(took)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a block that is not known yet; `false` if all are.
+    async fn count_one_ahead(&self, subject: &Subject) -> Result<bool, ReportError> {
+        let as_of_ms = self.clock.now_ms();
+        let mut reads = self.store.report_snapshot().await?;
+        let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else { return Ok(false) };
+        let hours = (hour_of(bounds.0), hour_of(bounds.1));
+        let heads = reads.heads(subject.environment, subject.flag, hours).await?;
+        let kept = Kept::new(&heads, &reads.marks(subject.environment, subject.flag, hours).await?);
+        let range = Asked::default().range(bounds, as_of_ms);
+        let young = Sources::of(&subject.plan, &kept, bounds, range, as_of_ms).young;
+        let mut blocks = young.into_iter().flat_map(|span| split(&subject.plan, span, as_of_ms).0);
+        let Some(block) = blocks.find(|block| !self.knows(subject, *block, &kept)) else { return Ok(false) };
+        self.block(&mut reads, subject, block, &kept).await?;
+        Ok(true)
     }
 
     /// How all hours of a flag stand; `None` if nothing was ever stored.

@@ -1,13 +1,16 @@
 //! The hours of a range: as they are kept, or counted now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::count::{Subject, count};
-use super::fact::{Fact, Level};
+use super::again::Again;
+use super::blocks::split;
+use super::count::{Subject, count, followers};
+use super::fact::{Fact, Level, Span};
 use super::hour::{Hour, Main, Overlap, Segment};
 use super::hours::{Kept, Sources, Standing, hour_of, span_of};
 use super::totals::Range;
@@ -38,18 +41,28 @@ pub struct Wanted {
 }
 
 /// A part of an hour, or a whole one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LoadedHour {
-    /// Its first moment.
-    pub from_ms: i64,
+    /// From when to when.
+    pub span: Span,
     /// Sums of all exposures.
     pub main: Main,
-    /// Exposures of units that came before, where the range is cut.
-    pub again: Vec<Fact>,
+    /// Sums of exposures of units that came before, where the range is cut; of a part that was just counted, nothing.
+    pub again: Again,
+    /// Such exposures themselves; only of a part that was just counted.
+    pub facts: Vec<Fact>,
     /// By captured attribute and value.
     pub segments: Vec<Segment>,
     /// By other flag.
     pub overlap: Vec<Overlap>,
+}
+
+impl LoadedHour {
+    /// When the hour began that it is, or is part of.
+    #[must_use]
+    pub fn hour_ms(&self) -> i64 {
+        span_of(hour_of(self.span.from_ms)).from_ms
+    }
 }
 
 /// The hours of a range.
@@ -64,7 +77,9 @@ pub struct Loaded {
     /// Hours that are taken as they were before later rows came.
     pub waiting: usize,
     /// In order.
-    pub hours: Vec<LoadedHour>,
+    pub hours: Vec<Arc<LoadedHour>>,
+    /// Where the range begins inside an hour: exposures that follow one of that hour, by its place among the hours.
+    pub followers: Vec<(usize, Fact)>,
 }
 
 impl Asked {
@@ -103,13 +118,15 @@ impl Reports {
             let mut reads = self.store.report_snapshot().await?;
             let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else {
                 let range = asked.range((as_of_ms, as_of_ms), as_of_ms);
-                return Ok(Loaded { range, as_of_ms, bounds: None, waiting: 0, hours: Vec::new() });
+                let (hours, followers) = (Vec::new(), Vec::new());
+                return Ok(Loaded { range, as_of_ms, bounds: None, waiting: 0, hours, followers });
             };
             let range = asked.range(bounds, as_of_ms);
             let hours = (hour_of(bounds.0.max(range.from_ms)), hour_of(bounds.1.min(range.to_ms - 1)));
             let heads = reads.heads(subject.environment, subject.flag, hours).await?;
             let marks = reads.marks(subject.environment, subject.flag, hours).await?;
-            let sources = Sources::of(&subject.plan, &Kept::new(&heads, &marks), bounds, range, as_of_ms);
+            let known = Kept::new(&heads, &marks);
+            let sources = Sources::of(&subject.plan, &known, bounds, range, as_of_ms);
             let (todo, most) = if sources.missing.is_empty() {
                 (&sources.stale, STALE_MAX)
             } else {
@@ -133,13 +150,20 @@ impl Reports {
             let waiting = sources.stale.len();
             let kept = sources.stale.iter().map(|(hour, _)| *hour).chain(sources.fresh).collect();
             let hours = self.parts(&mut reads, subject, kept, range, wanted).await?;
-            let mut loaded = Loaded { range, as_of_ms, bounds: Some(bounds), waiting, hours };
+            let mut hours: Vec<_> = hours.into_iter().map(Arc::new).collect();
             for span in sources.young {
-                let hour = count(&mut reads, subject, span, Level::AsOf(as_of_ms)).await?;
-                let Hour { main, again, segments, overlap } = hour;
-                loaded.hours.push(LoadedHour { from_ms: span.from_ms, main, again, segments, overlap });
+                let (settled, unsettled) = split(&subject.plan, span, as_of_ms);
+                for block in settled {
+                    hours.push(self.block(&mut reads, subject, block, &known).await?);
+                }
+                for span in unsettled {
+                    hours.push(Arc::new(unsettled_part(&mut reads, subject, span, as_of_ms).await?));
+                }
             }
-            loaded.hours.sort_by_key(|hour| hour.from_ms);
+            hours.sort_by_key(|hour| hour.span.from_ms);
+            let (bounds, followers) = (Some(bounds), Vec::new());
+            let mut loaded = Loaded { range, as_of_ms, bounds, waiting, hours, followers };
+            follow(&mut reads, subject, &mut loaded).await?;
             return Ok(loaded);
         }
     }
@@ -173,16 +197,30 @@ impl Reports {
             level: i64::try_from(level).unwrap_or(i64::MAX),
             seen: kept.mark(hour),
         };
+        let plan = subject.plan.clone();
         let parts = tokio::task::spawn_blocking(move || {
+            let again = Again::of(&plan, &counted.again, &counted.segments);
             Ok::<_, ReportError>([
                 encoded(&counted.main)?,
-                encoded(&counted.again)?,
+                encoded(&again.whole)?,
                 encoded(&counted.segments)?,
+                encoded(&again.segments)?,
                 encoded(&counted.overlap)?,
+                encoded(&again.overlap)?,
             ])
         });
-        let [cells, again, segments, overlap] = &parts.await??;
-        let new = NewHour { environment, flag, head, cells, again, segments, overlap };
+        let [cells, again, segments, segments_again, overlap, overlap_again] = &parts.await??;
+        let new = NewHour {
+            environment,
+            flag,
+            head,
+            cells,
+            again,
+            segments,
+            segments_again,
+            overlap,
+            overlap_again,
+        };
         self.store.keep_hour(new).await?;
         self.metrics.report_hours.with_label_values(&[] as &[&str]).inc();
         Ok(())
@@ -205,7 +243,9 @@ impl Reports {
             (HourPart::Cells, true),
             (HourPart::Again, range.is_cut),
             (HourPart::Segments, wanted.segments),
+            (HourPart::SegmentsAgain, wanted.segments && range.is_cut),
             (HourPart::Overlap, wanted.overlap),
+            (HourPart::OverlapAgain, wanted.overlap && range.is_cut),
         ] {
             reads.renew();
             let rows = if needed {
@@ -219,19 +259,69 @@ impl Reports {
     }
 }
 
+/// A part of an hour that changes still.
+async fn unsettled_part(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    span: Span,
+    as_of_ms: i64,
+) -> Result<LoadedHour, ReportError> {
+    let Hour { main, again: facts, segments, overlap } =
+        count(reads, subject, span, Level::AsOf(as_of_ms)).await?;
+    Ok(LoadedHour { span, main, again: Again::default(), facts, segments, overlap })
+}
+
+/// Where the range begins inside an hour: reads the exposures that follow one of that hour.
+async fn follow(reads: &mut ReportReads, subject: &Subject, loaded: &mut Loaded) -> Result<(), ReportError> {
+    let range = loaded.range;
+    let begin = span_of(hour_of(range.from_ms));
+    if !range.is_cut || begin.from_ms == range.from_ms {
+        return Ok(());
+    }
+    // Parts that were just counted hold all of theirs.
+    let summed: Vec<(Span, usize)> = (0..)
+        .zip(&loaded.hours)
+        .filter(|(_, hour)| hour.facts.is_empty())
+        .map(|(place, hour)| (hour.span, place))
+        .collect();
+    let Some((last, _)) = summed.last() else { return Ok(()) };
+    let later = Span { from_ms: range.from_ms, to_ms: last.to_ms };
+    for fact in followers(reads, subject, begin, later, Level::AsOf(loaded.as_of_ms)).await? {
+        let place = summed.partition_point(|(span, _)| span.from_ms <= fact.at).checked_sub(1);
+        if let Some((span, place)) = place.and_then(|place| summed.get(place))
+            && span.holds(fact.at)
+        {
+            loaded.followers.push((*place, fact));
+        }
+    }
+    Ok(())
+}
+
 fn decode(numbers: &[i64], parts: &[(HourPart, Vec<HourBytes>)]) -> Result<Vec<LoadedHour>, ReportError> {
     let mut hours: BTreeMap<i64, LoadedHour> = numbers
         .iter()
-        .map(|hour| (*hour, LoadedHour { from_ms: span_of(*hour).from_ms, ..LoadedHour::default() }))
+        .map(|hour| {
+            let empty = LoadedHour {
+                span: span_of(*hour),
+                main: Main::default(),
+                again: Again::default(),
+                facts: Vec::new(),
+                segments: Vec::new(),
+                overlap: Vec::new(),
+            };
+            (*hour, empty)
+        })
         .collect();
     for (part, rows) in parts {
         for row in rows {
             let Some(hour) = hours.get_mut(&row.hour) else { continue };
             match part {
                 HourPart::Cells => hour.main = decoded(&row.bytes)?,
-                HourPart::Again => hour.again = decoded(&row.bytes)?,
+                HourPart::Again => hour.again.whole = decoded(&row.bytes)?,
                 HourPart::Segments => hour.segments = decoded(&row.bytes)?,
+                HourPart::SegmentsAgain => hour.again.segments = decoded(&row.bytes)?,
                 HourPart::Overlap => hour.overlap = decoded(&row.bytes)?,
+                HourPart::OverlapAgain => hour.again.overlap = decoded(&row.bytes)?,
             }
         }
     }

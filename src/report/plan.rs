@@ -4,7 +4,7 @@ use crate::clock::HOUR_MS;
 use crate::engine::flag::Document;
 
 /// Grown whenever the same document is counted in another way than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// How long after the end of a window late events are waited for, in milliseconds.
 pub const GRACE_MS: i64 = 10 * crate::clock::MINUTE_MS;
 
@@ -28,6 +28,8 @@ pub struct Metric {
     pub values: Vec<Box<str>>,
     /// The place of its window in [`Plan::windows_ms`].
     pub window: usize,
+    /// The place of the metric per whose events its own are compared; its window is the same.
+    pub ratio: Option<usize>,
 }
 
 /// The step that counts as conversion.
@@ -75,6 +77,10 @@ impl Plan {
             by: metric.by.clone(),
             values: metric.values.clone(),
             window: place(metric_ms(at)),
+            ratio: metric
+                .ratio
+                .as_ref()
+                .and_then(|ratio| document.metrics.iter().position(|other| other.step == *ratio)),
         });
         let stops = document
             .funnel
@@ -186,6 +192,7 @@ mod tests {
             json!({"metrics": ["paid", "failed"]}),
             json!({"metrics": [{"step": "paid", "window_hours": 72, "by": "m", "values": ["a"]}, "failed"]}),
             json!({"capture": ["user.region"]}),
+            json!({"metrics": [{"step": "paid", "window_hours": 72}, {"step": "failed", "window_hours": 72, "ratio": "paid"}]}),
         ] {
             assert_ne!(plan(&other).form, form, "{other}");
         }

@@ -145,15 +145,8 @@ pub(super) fn limit(
     Value::Object(json)
 }
 
-/// Value per user of one currency.
-#[must_use]
-pub(super) fn value(
-    versus: &Versus,
-    (step, currency): (&str, &str),
-    made: &ValueComparison,
-    pointer: &str,
-    notes: &mut Notes,
-) -> Value {
+/// Notes of what the statistics call otherwise.
+fn tell_value(made: &ValueComparison, pointer: &str, notes: &mut Notes) {
     for note in &made.notes {
         // The statistics speak of a ratio, the answer of a lift like everywhere else.
         let field = match note.field {
@@ -163,17 +156,54 @@ pub(super) fn value(
         };
         notes.why(pointer, field, note.why);
     }
+}
+
+/// What values and ratios are told alike.
+fn difference(made: &ValueComparison) -> Value {
+    json!({
+        "difference": made.difference, "difference_ci": interval(made.difference_ci),
+        "relative_lift": made.ratio_lift, "relative_ci": span(made.ratio_lift_ci),
+        "p_value": made.p_value, "always_valid_ci": interval(made.always_valid_ci),
+        "always_valid_p": made.always_valid_p,
+    })
+}
+
+/// Value per user of one currency.
+#[must_use]
+pub(super) fn value(
+    versus: &Versus,
+    (step, currency): (&str, &str),
+    made: &ValueComparison,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    tell_value(made, pointer, notes);
     let mut json = names(versus);
-    add(
-        &mut json,
-        json!({
-            "metric": step, "currency": currency, "stages_pooled": made.stages_pooled,
-            "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
-            "difference": made.difference, "difference_ci": interval(made.difference_ci),
-            "relative_lift": made.ratio_lift, "relative_ci": span(made.ratio_lift_ci),
-            "p_value": made.p_value, "always_valid_ci": interval(made.always_valid_ci),
-            "always_valid_p": made.always_valid_p,
-        }),
-    );
+    let means = json!({
+        "metric": step, "currency": currency, "stages_pooled": made.stages_pooled,
+        "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
+    });
+    add(&mut json, means);
+    add(&mut json, difference(made));
+    Value::Object(json)
+}
+
+/// Events of one step per event of another.
+#[must_use]
+pub(super) fn ratio(
+    versus: &Versus,
+    (step, per): (&str, &str),
+    made: &ValueComparison,
+    pointer: &str,
+    notes: &mut Notes,
+) -> Value {
+    tell_value(made, pointer, notes);
+    let mut json = names(versus);
+    let ratios = json!({
+        "metric": step, "per": per, "stages_pooled": made.stages_pooled,
+        "treatment_ratio": made.treatment_mean, "control_ratio": made.control_mean,
+    });
+    add(&mut json, ratios);
+    add(&mut json, difference(made));
     Value::Object(json)
 }

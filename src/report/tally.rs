@@ -19,6 +19,8 @@ pub struct Tally {
     pub metrics: Vec<MetricTally>,
     /// By stop: of those whose window has closed.
     pub stops: Vec<StopTally>,
+    /// By metric that is a ratio.
+    pub ratios: Vec<RatioTally>,
 }
 
 /// Sums of one metric.
@@ -32,6 +34,42 @@ pub struct MetricTally {
     pub by: Vec<u64>,
     /// By currency.
     pub values: BTreeMap<Box<str>, ValueTally>,
+}
+
+/// Sums of a ratio, over units: of events y, of those they are compared per x, and of their products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatioTally {
+    /// Of y.
+    pub y: u64,
+    /// Of x.
+    pub x: u64,
+    /// Of y y.
+    pub yy: u64,
+    /// Of x y.
+    pub xy: u64,
+    /// Of x x.
+    pub xx: u64,
+}
+
+/// Sums of a ratio over units that are in two strata, the lower and the higher stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairRatio {
+    /// Of y in the lower one.
+    pub lower_y: u64,
+    /// Of y in the higher one.
+    pub higher_y: u64,
+    /// Of x in the lower one.
+    pub lower_x: u64,
+    /// Of x in the higher one.
+    pub higher_x: u64,
+    /// Of lower y times higher y.
+    pub yy: u64,
+    /// Of lower x times higher x.
+    pub xx: u64,
+    /// Of lower x times higher y.
+    pub lower_x_higher_y: u64,
+    /// Of lower y times higher x.
+    pub lower_y_higher_x: u64,
 }
 
 /// Sums of money of one currency, by unit.
@@ -63,6 +101,8 @@ pub struct PairTally {
     pub matured: Vec<u64>,
     /// By metric.
     pub metrics: Vec<PairMetric>,
+    /// By metric that is a ratio.
+    pub ratios: Vec<PairRatio>,
 }
 
 /// Sums of one metric over units that are in two strata.
@@ -135,6 +175,14 @@ impl Tally {
                 tally.add(outcome);
             }
         }
+        for (at, y, x) in ratios(plan, fact.level, &fact.metrics) {
+            if (y > 0 || x > 0)
+                && let Some(tally) = place(&mut self.ratios, at)
+            {
+                let one = RatioTally { y, x, yy: y * y, xy: x * y, xx: x * x };
+                tally.merge(&one);
+            }
+        }
         if stops == Stops::No || plan.funnel_window >= fact.level {
             return;
         }
@@ -161,6 +209,11 @@ impl Tally {
                 tally.merge(metric);
             }
         }
+        for (at, ratio) in other.ratios.iter().enumerate() {
+            if let Some(tally) = place(&mut self.ratios, at) {
+                tally.merge(ratio);
+            }
+        }
         for (at, stop) in other.stops.iter().enumerate() {
             if let Some(tally) = place(&mut self.stops, at) {
                 tally.users += stop.users;
@@ -181,6 +234,55 @@ impl Tally {
     #[must_use]
     pub fn metric(&self, at: usize) -> Option<&MetricTally> {
         self.metrics.get(at)
+    }
+}
+
+/// Numerator and denominator of each ratio whose window has closed, by the metric's place.
+fn ratios<'f>(
+    plan: &'f Plan,
+    level: usize,
+    outcomes: &'f [MetricOutcome],
+) -> impl Iterator<Item = (usize, u64, u64)> + 'f {
+    let closed = plan.metrics.iter().enumerate().filter(move |(_, metric)| metric.window < level);
+    closed.filter_map(|(at, metric)| {
+        let events = |at: usize| outcomes.get(at).map_or(0, |outcome| u64::from(outcome.events));
+        Some((at, events(at), events(metric.ratio?)))
+    })
+}
+
+impl RatioTally {
+    fn merge(&mut self, other: &Self) {
+        self.y = self.y.saturating_add(other.y);
+        self.x = self.x.saturating_add(other.x);
+        self.yy = self.yy.saturating_add(other.yy);
+        self.xy = self.xy.saturating_add(other.xy);
+        self.xx = self.xx.saturating_add(other.xx);
+    }
+}
+
+impl PairRatio {
+    fn of((lower_y, lower_x): (u64, u64), (higher_y, higher_x): (u64, u64)) -> Self {
+        Self {
+            lower_y,
+            higher_y,
+            lower_x,
+            higher_x,
+            yy: lower_y * higher_y,
+            xx: lower_x * higher_x,
+            lower_x_higher_y: lower_x * higher_y,
+            lower_y_higher_x: lower_y * higher_x,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.lower_y = self.lower_y.saturating_add(other.lower_y);
+        self.higher_y = self.higher_y.saturating_add(other.higher_y);
+        self.lower_x = self.lower_x.saturating_add(other.lower_x);
+        self.higher_x = self.higher_x.saturating_add(other.higher_x);
+        self.yy = self.yy.saturating_add(other.yy);
+        self.xx = self.xx.saturating_add(other.xx);
+        self.lower_x_higher_y = self.lower_x_higher_y.saturating_add(other.lower_x_higher_y);
+        self.lower_y_higher_x = self.lower_y_higher_x.saturating_add(other.lower_y_higher_x);
     }
 }
 
@@ -228,11 +330,25 @@ impl PairTally {
                 tally.add(lower, higher);
             }
         }
+        for ((at, lower_y, lower_x), (_, higher_y, higher_x)) in
+            ratios(plan, fact.level, lower).zip(ratios(plan, fact.level, higher))
+        {
+            if (lower_y + lower_x + higher_y + higher_x > 0)
+                && let Some(tally) = place(&mut self.ratios, at)
+            {
+                tally.merge(&PairRatio::of((lower_y, lower_x), (higher_y, higher_x)));
+            }
+        }
     }
 
     /// Takes all of another in.
     pub fn merge(&mut self, other: &Self) {
         merge_counts(&mut self.matured, &other.matured);
+        for (at, ratio) in other.ratios.iter().enumerate() {
+            if let Some(tally) = place(&mut self.ratios, at) {
+                tally.merge(ratio);
+            }
+        }
         for (at, from) in other.metrics.iter().enumerate() {
             let Some(into) = place(&mut self.metrics, at) else { continue };
             into.lower += from.lower;

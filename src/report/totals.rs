@@ -1,9 +1,12 @@
 //! Hours added up to a range.
 
 use std::collections::BTreeMap;
+use std::ops::{RangeFrom, RangeTo};
 
+use super::again::{ByHour, OverlapAgain};
 use super::fact::{Earlier, Fact, Key};
 use super::hour::{Cells, Main, Overlap, PairKey, Pairs};
+use super::hours::{hour_of, span_of};
 use super::plan::Plan;
 use super::tally::{Stops, Tally};
 
@@ -16,6 +19,33 @@ pub struct Range {
     pub to_ms: i64,
     /// Whether exposures lie before it: then units that came again may be new in it.
     pub is_cut: bool,
+}
+
+/// Where a range begins, as an exposure sees it whose unit came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The first moment of the range.
+    pub from_ms: i64,
+    /// The hour whose earlier exposures are looked at, where kept sums tell of all others.
+    pub only: Option<i64>,
+}
+
+impl Cut {
+    /// Where `range` begins.
+    #[must_use]
+    pub fn at(range: Range) -> Self {
+        Self { from_ms: range.from_ms, only: None }
+    }
+
+    /// The same, for exposures of which sums by hour tell all but what the hour decides inside which it begins.
+    #[must_use]
+    pub fn inside(range: Range) -> Self {
+        Self { from_ms: range.from_ms, only: Some(hour_of(range.from_ms)) }
+    }
+
+    fn looks_at(self, earlier: &Earlier) -> bool {
+        self.only.is_none_or(|hour| hour_of(earlier.at) == hour)
+    }
 }
 
 /// Sums of one key.
@@ -79,14 +109,27 @@ impl Sums {
         &mut self,
         plan: &Plan,
         fact: &Fact,
-        range: Range,
+        cut: Cut,
         stops: Stops,
         pairs_with: impl Fn(&Earlier) -> bool,
     ) {
-        if fact.earlier.iter().all(|earlier| earlier.at < range.from_ms) {
+        let latest = fact.earlier.iter().max_by_key(|earlier| earlier.at);
+        if latest.is_some_and(|latest| latest.at < cut.from_ms && cut.looks_at(latest)) {
             self.rows.entry(fact.key.clone()).or_default().first.add(plan, fact, stops);
         }
-        add_pairs(&mut self.pairs, plan, fact, range, pairs_with);
+        add_pairs(&mut self.pairs, plan, fact, cut, pairs_with);
+    }
+
+    /// Takes in what depends on it, of kept exposures whose units came before: all of it, but what an earlier exposure
+    /// of the very hour decides that the range begins inside.
+    pub fn add_by_hour(&mut self, hours: &ByHour, from_ms: i64) {
+        let (before, after) = sides(from_ms);
+        for (key, group) in hours.range(before).flat_map(|(_, cells)| &cells.groups) {
+            self.rows.entry(key.clone()).or_default().first.merge(&group.first);
+        }
+        for (_, cells) in hours.range(after) {
+            merge_pairs(&mut self.pairs, &cells.pairs);
+        }
     }
 
     /// Takes all of another in.
@@ -106,21 +149,22 @@ impl Sums {
     }
 }
 
+/// Hours that lie wholly before a moment, and those that lie wholly after it.
+fn sides(from_ms: i64) -> (RangeTo<i64>, RangeFrom<i64>) {
+    let hour = hour_of(from_ms);
+    let after = if span_of(hour).from_ms == from_ms { hour } else { hour + 1 };
+    (..hour, after..)
+}
+
 fn merge_pairs(into: &mut Pairs, from: &Pairs) {
     for (key, pair) in from {
         into.entry(key.clone()).or_default().merge(pair);
     }
 }
 
-fn add_pairs(
-    pairs: &mut Pairs,
-    plan: &Plan,
-    fact: &Fact,
-    range: Range,
-    pairs_with: impl Fn(&Earlier) -> bool,
-) {
-    let inside = fact.earlier.iter().filter(|earlier| earlier.at >= range.from_ms && pairs_with(earlier));
-    for earlier in inside {
+fn add_pairs(pairs: &mut Pairs, plan: &Plan, fact: &Fact, cut: Cut, pairs_with: impl Fn(&Earlier) -> bool) {
+    let inside = fact.earlier.iter().filter(|earlier| earlier.at >= cut.from_ms && cut.looks_at(earlier));
+    for earlier in inside.filter(|earlier| pairs_with(earlier)) {
         pairs.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
     }
 }
@@ -160,11 +204,19 @@ impl Seen {
     }
 
     /// Takes in what depends on it, of an exposure whose unit came before.
-    pub fn add_again(&mut self, plan: &Plan, fact: &Fact, range: Range, flag: i64) {
+    pub fn add_again(&mut self, plan: &Plan, fact: &Fact, cut: Cut, flag: i64) {
         if fact.others.contains(&flag) {
-            self.sums.add_again(plan, fact, range, Stops::No, |earlier| earlier.others.contains(&flag));
+            self.sums.add_again(plan, fact, cut, Stops::No, |earlier| earlier.others.contains(&flag));
         }
         let saw = fact.others.contains(&flag);
-        add_pairs(&mut self.either, plan, fact, range, |earlier| saw || earlier.others.contains(&flag));
+        add_pairs(&mut self.either, plan, fact, cut, |earlier| saw || earlier.others.contains(&flag));
+    }
+
+    /// As [`Sums::add_by_hour`].
+    pub fn add_by_hour(&mut self, own: &OverlapAgain, from_ms: i64) {
+        self.sums.add_by_hour(&own.seen, from_ms);
+        for (_, pairs) in own.either.range(sides(from_ms).1) {
+            merge_pairs(&mut self.either, pairs);
+        }
     }
 }

@@ -104,12 +104,16 @@ pub struct NewHour<'h> {
     pub head: HourHead,
     /// Sums of all exposures.
     pub cells: &'h [u8],
-    /// Exposures of units that came before.
+    /// What depends on where a range begins: exposures of units that came before.
     pub again: &'h [u8],
     /// Sums by captured attribute.
     pub segments: &'h [u8],
+    /// As `again`, by captured attribute.
+    pub segments_again: &'h [u8],
     /// Sums by other flag.
     pub overlap: &'h [u8],
+    /// As `again`, by other flag.
+    pub overlap_again: &'h [u8],
 }
 
 /// Which part of kept hours is read.
@@ -121,8 +125,12 @@ pub enum HourPart {
     Again,
     /// Sums by captured attribute.
     Segments,
+    /// Exposures of units that came before, by captured attribute.
+    SegmentsAgain,
     /// Sums by other flag.
     Overlap,
+    /// Exposures of units that came before, by other flag.
+    OverlapAgain,
 }
 
 /// A part of a kept hour.
@@ -164,16 +172,18 @@ impl Store {
     pub async fn keep_hour(&self, hour: NewHour<'_>) -> Result<(), StoreError> {
         let mut lent = self.write_transaction("keep an hour", self.deadlines.write).await?;
         run!(&mut lent, "keep an hour", sqlx::query(
-            "INSERT INTO report_hours (environment, flag, hour, form, level, seen, cells, again, segments, overlap)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            "INSERT INTO report_hours (environment, flag, hour, form, level, seen, cells, again, segments, overlap,
+                                       segments_again, overlap_again)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (environment, flag, hour) DO UPDATE
              SET form = excluded.form, level = excluded.level, seen = excluded.seen, cells = excluded.cells,
-                 again = excluded.again, segments = excluded.segments, overlap = excluded.overlap
+                 again = excluded.again, segments = excluded.segments, overlap = excluded.overlap,
+                 segments_again = excluded.segments_again, overlap_again = excluded.overlap_again
              WHERE report_hours.form <> excluded.form
                 OR (report_hours.seen <= excluded.seen AND report_hours.level <= excluded.level)")
             .bind(hour.environment).bind(hour.flag).bind(hour.head.hour).bind(hour.head.form)
             .bind(hour.head.level).bind(hour.head.seen).bind(hour.cells).bind(hour.again)
-            .bind(hour.segments).bind(hour.overlap))?;
+            .bind(hour.segments).bind(hour.overlap).bind(hour.segments_again).bind(hour.overlap_again))?;
         lent.commit().await
     }
 }
@@ -264,6 +274,14 @@ impl ReportReads {
             }
             HourPart::Segments => {
                 "SELECT hour, segments AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+            HourPart::SegmentsAgain => {
+                "SELECT hour, segments_again AS bytes FROM report_hours
+                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
+            }
+            HourPart::OverlapAgain => {
+                "SELECT hour, overlap_again AS bytes FROM report_hours
                  WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
             }
             HourPart::Overlap => {

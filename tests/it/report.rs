@@ -5,6 +5,7 @@ pub(crate) mod http;
 mod job;
 mod plain;
 mod random;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -70,6 +70,9 @@ pub fn read(value: &Value, faults: &mut Faults) -> Option<Document> {
     one_kind_a_step(&mut reader, &funnel, &metrics);
     let goal = goal(&mut reader, &funnel, &metrics);
     let guardrails = guardrails(&mut reader, &metrics);
+    let attribution_hours = reader.whole("attribution_hours", 1..=ATTRIBUTION_HOURS_MAX);
+    let attribution_hours = attribution_hours.unwrap_or(ATTRIBUTION_HOURS_DEFAULT);
+    ratios(&metrics, attribution_hours, reader.faults);
     Some(Document {
         name: reader.name("name").or(key.as_ref().map(FlagKey::as_str)).unwrap_or_default().to_owned(),
         description: reader.text("description").unwrap_or_default().to_owned(),
@@ -81,9 +84,7 @@ pub fn read(value: &Value, faults: &mut Faults) -> Option<Document> {
         unit: unit(&mut reader),
         layer: layer(&mut reader),
         prerequisites: prerequisites(&mut reader),
-        attribution_hours: reader
-            .whole("attribution_hours", 1..=ATTRIBUTION_HOURS_MAX)
-            .unwrap_or(ATTRIBUTION_HOURS_DEFAULT),
+        attribution_hours,
         capture: capture(&mut reader),
         min_effect: reader.real("min_effect", 0.0001..=10.0).unwrap_or(MIN_EFFECT_DEFAULT),
         expire_at: expire_at(&mut reader),
@@ -223,6 +224,7 @@ fn metrics(reader: &mut Reader<'_, '_>) -> Vec<Metric> {
                 by: None,
                 values: Vec::new(),
                 window_hours: None,
+                ratio: None,
             }),
             _ => metric(item, &pointer, reader.faults),
         };
@@ -236,7 +238,7 @@ fn metrics(reader: &mut Reader<'_, '_>) -> Vec<Metric> {
 }
 
 fn metric(item: &Value, pointer: &str, faults: &mut Faults) -> Option<Metric> {
-    let mut inner = Reader::open(item, pointer, &["step", "by", "values", "window_hours"], faults)?;
+    let mut inner = Reader::open(item, pointer, &["step", "by", "values", "window_hours", "ratio"], faults)?;
     let by = inner.text("by");
     if by.is_some_and(|by| by.is_empty() || by.len() > 256) {
         inner.fault("by", "too_long", "1 to 256 bytes");
@@ -246,12 +248,30 @@ fn metric(item: &Value, pointer: &str, faults: &mut Faults) -> Option<Metric> {
         inner.fault("values", "unknown_field", "`values` are those of `by`");
     }
     let window_hours = inner.whole("window_hours", 1..=ATTRIBUTION_HOURS_MAX);
+    let ratio = inner.key("ratio", StepKey::parse);
     Some(Metric {
         step: inner.required_key("step", StepKey::parse)?,
         by: by.map(Into::into),
         values,
         window_hours,
+        ratio,
     })
+}
+
+/// A ratio's denominator is another metric, counted over the same window.
+fn ratios(metrics: &[Metric], own_hours: i64, faults: &mut Faults) {
+    let hours = |metric: &Metric| metric.window_hours.unwrap_or(own_hours);
+    for (at, metric) in metrics.iter().enumerate() {
+        let Some(ratio) = &metric.ratio else { continue };
+        let pointer = format!("/metrics/{at}/ratio");
+        match metrics.iter().find(|other| other.step == *ratio && other.step != metric.step) {
+            None => faults.add(pointer, "unknown_step", "the ratio's step is not another one of `metrics`"),
+            Some(other) if hours(other) != hours(metric) => {
+                faults.add(pointer, "out_of_range", "both steps of a ratio need the same window");
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 fn one_kind_a_step(reader: &mut Reader<'_, '_>, funnel: &[Stop], metrics: &[Metric]) {

@@ -351,6 +351,9 @@ pub(super) struct SplitMetric {
     /// Its own window; the flag's `attribution_hours` where it is left out.
     #[schema(nullable = false, minimum = 1, maximum = 720)]
     pub(super) window_hours: Option<i64>,
+    /// Another step of `metrics`, with the same window: the report compares events of this one per event of that one.
+    #[schema(nullable = false, example = "payment_tried")]
+    pub(super) ratio: Option<String>,
 }
 
 /// A limit on a step of `metrics` where less is better: either `margin` or `limit`.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::values::{RatioRow, ValueRow};
+
 /// What a flag came to.
 #[derive(ToSchema)]
 pub(super) struct Report {
@@ -36,6 +38,8 @@ pub(super) struct Report {
     pub(super) guardrails: Vec<GuardrailRow>,
     /// Value per user against control.
     pub(super) values: Vec<ValueRow>,
+    /// Ratio metrics against control.
+    pub(super) ratios: Vec<RatioRow>,
     /// Units that changed arm or variant between stages.
     pub(super) switched_units: u64,
     /// Stops of units without an exposure of their stage and rule.
@@ -322,50 +326,6 @@ pub(super) enum GuardrailWord {
     Broken,
 }
 
-/// Value per user of one currency against control.
-#[derive(ToSchema)]
-pub(super) struct ValueRow {
-    /// The rule.
-    pub(super) rule: String,
-    /// The variant.
-    pub(super) variant: String,
-    /// Control's variant.
-    pub(super) baseline: String,
-    /// The step.
-    pub(super) metric: String,
-    /// The currency, in whose minor unit all numbers are.
-    pub(super) currency: String,
-    /// Stages with both arms.
-    pub(super) stages_pooled: Vec<u32>,
-    /// The variant's mean over its units.
-    #[schema(required = true)]
-    pub(super) treatment_per_user: Option<f64>,
-    /// Control's.
-    #[schema(required = true)]
-    pub(super) control_per_user: Option<f64>,
-    /// Their difference.
-    #[schema(required = true)]
-    pub(super) difference: Option<f64>,
-    /// Its interval, right if this is the only look.
-    #[schema(required = true, min_items = 2, max_items = 2)]
-    pub(super) difference_ci: Option<Vec<f64>>,
-    /// Their ratio less 1.
-    #[schema(required = true)]
-    pub(super) relative_lift: Option<f64>,
-    /// Its interval.
-    #[schema(required = true, min_items = 2, max_items = 2)]
-    pub(super) relative_ci: Option<Vec<Option<f64>>>,
-    /// Right if this is the only look.
-    #[schema(required = true)]
-    pub(super) p_value: Option<f64>,
-    /// The difference's interval, right however often you look.
-    #[schema(required = true, min_items = 2, max_items = 2)]
-    pub(super) always_valid_ci: Option<Vec<f64>>,
-    /// Right however often you look.
-    #[schema(required = true)]
-    pub(super) always_valid_p: Option<f64>,
-}
-
 /// Units with one value of an attribute at the exposure that is shown.
 #[derive(ToSchema)]
 pub(super) struct SegmentRow {
@@ -547,7 +507,7 @@ pub(super) fn report_example() -> Value {
                         "treatment_rate": 0.0104, "control_rate": 0.01, "difference": 0.0004,
                         "always_valid_bounds": [-0.001, 0.0018], "provable_margin": 0.0018, "state": "holds",
                         "sentence": {"en": "...", "zh": "..."}}],
-        "values": [], "switched_units": 0, "without_exposure": 0, "segments": [], "overlap": [],
+        "values": [], "ratios": [], "switched_units": 0, "without_exposure": 0, "segments": [], "overlap": [],
         "stages": [{"stage": 1, "from": "2026-11-20T00:00:00.000Z", "to": "2026-11-21T00:00:00.000Z", "rule": "ramp",
                     "percent": 1.0, "control": 5.0,
                     "arms": {"on": {"units": 812, "matured_units": 812, "converted": 101},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 
 use super::send;
-use crate::events::{from_now, now_ms};
+use crate::events::from_now;
 use crate::fixture::*;
 use crate::postgres::block_on;
 
@@ -104,6 +104,59 @@ fn parts(rows: &Value, places: std::ops::Range<usize>) -> Value {
     rows.as_array().unwrap().iter().map(|row| json!(row.as_array().unwrap()[places.clone()])).collect()
 }
 
+/// The report once no hour waits to be counted with what came late.
+fn whole_report(huidu: &Huidu) -> Value {
+    let mut report = Value::Null;
+    let mut asked = 0;
+    eventually("all late events are counted", || {
+        // Another question each time, since answers are kept for ten seconds.
+        asked += 1;
+        let from = format!("2000-01-01T00:00:00.{asked:03}Z");
+        report = huidu.get(&format!("{FLAG}/report?from={from}"), ADMIN).expect(200).json();
+        !report["notes"].as_array().unwrap().iter().any(|note| note["code"] == "hours_waiting")
+    });
+    report
+}
+
+/// What was found outside is what the service's own report says.
+fn same_as_the_report(report: &Value, python: &Value, clickhouse: &Value) {
+    let told = |row: &Value| json!([row["rule"], row["variant"], row["arm"]]);
+    let order = |rows: &mut Vec<Value>| rows.sort_by_key(ToString::to_string);
+    let mut rows: Vec<Value> = Vec::new();
+    for row in report["variants"].as_array().unwrap() {
+        let funnel: Vec<&Value> =
+            row["funnel"].as_array().unwrap().iter().map(|stop| &stop["users"]).collect();
+        let mut all = told(row).as_array().unwrap().clone();
+        all.extend(["exposed_users", "maturing_users", "converted_users"].map(|name| row[name].clone()));
+        all.push(json!(funnel));
+        rows.push(json!(all));
+    }
+    // Rows of the document that nobody came by are in the report alone.
+    rows.retain(|row| row[3] != 0 || row[4] != 0);
+    let mut found = python["variants"].as_array().unwrap().clone();
+    order(&mut rows);
+    order(&mut found);
+    assert_eq!(found, rows, "exposed, maturing, converted and the funnel in Python");
+    let closed = |row: &Value| json!([row[0], row[1], row[2], row[3], row[5]]);
+    let mut found: Vec<Value> = parts(&clickhouse["variants"], 0..5).as_array().unwrap().clone();
+    order(&mut found);
+    let mut rows: Vec<Value> = rows.iter().map(closed).collect();
+    order(&mut rows);
+    assert_eq!(found, rows, "cohort and converted in ClickHouse");
+    let goal =
+        report["comparisons"].as_array().unwrap().iter().find(|own| own["metric"] == "order_paid").unwrap();
+    let figures = python["comparisons"].as_array().unwrap();
+    assert_eq!(figures.len(), 1, "{figures:?}");
+    assert_eq!((&figures[0][0], &figures[0][1]), (&goal["rule"], &goal["variant"]));
+    let [low, high] = [&goal["always_valid_ci"][0], &goal["always_valid_ci"][1]];
+    let own = [&goal["treatment_rate"], &goal["control_rate"], &goal["absolute_lift"], low, high];
+    for (place, own) in own.into_iter().enumerate() {
+        let (found, own) = (figures[0][place + 2].as_f64().unwrap(), own.as_f64().unwrap());
+        assert!((found - own).abs() < 1e-9, "{place}: {found} is not {own}: {goal:#}");
+    }
+    assert_eq!(goal["stages_pooled"].as_array().unwrap().len(), 2, "{goal:#}");
+}
+
 #[test]
 fn what_the_page_shows_finds_the_same_counts_outside() {
     let huidu = Huidu::start();
@@ -116,7 +169,9 @@ fn what_the_page_shows_finds_the_same_counts_outside() {
     shop(&huidu, &mut dice, 300, (200, 100));
     percent(2, 60);
     shop(&huidu, &mut dice, 400, (100, 2));
-    let as_of = now_ms();
+    let report = whole_report(&huidu);
+    let as_of: jiff::Timestamp = report["computed_at"].as_str().unwrap().parse().unwrap();
+    let as_of = as_of.as_millisecond();
     for table in ["exposures", "conversions"] {
         let rows = huidu.get(&format!("{FLAG}/{table}?format=ndjson"), ADMIN).expect(200).text;
         std::fs::write(huidu.folder().join(format!("{table}.ndjson")), rows).unwrap();
@@ -158,6 +213,7 @@ fn what_the_page_shows_finds_the_same_counts_outside() {
         assert_eq!(python[6], json!(row.as_array().unwrap()[5..]), "the funnel: {python} {row}");
         assert!(python[4].as_i64().unwrap() > 0, "some are maturing: {python}");
     }
+    same_as_the_report(&report, python, clickhouse);
     // The example shows something: units in both arms and stages, and a funnel that loses some at each stop.
     let treatment = &clickhouse["variants"][1];
     let funnel: Vec<i64> = (5..10).map(|at| treatment[at].as_i64().unwrap()).collect();

@@ -88,7 +88,7 @@ crate::postgres::on_both_engines! {
     async fn a_counting_that_began_earlier_never_replaces_a_newer_one(db) {
         let keep = async |form: i64, level: i64, seen: i64, cells: &[u8]| {
             let head = HourHead { hour: 7, form, level, seen };
-            let new = NewHour { environment: 1, flag: 1, head, cells, again: b"", segments: b"", overlap: b"" };
+            let new = NewHour { environment: 1, flag: 1, head, cells, again: b"", segments: b"", segments_again: b"", overlap: b"", overlap_again: b"" };
             db.keep_hour(new).await.unwrap();
             let kept = db.report_reads().await.unwrap().hours(1, 1, (7, 7), HourPart::Cells).await.unwrap();
             kept[0].bytes.clone()

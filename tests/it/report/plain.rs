@@ -7,6 +7,8 @@ use huidu::clock::{HOUR_MS, MINUTE_MS};
 use huidu::engine::flag::Document;
 use huidu::stats::compare::{Better, Question, Role, compare};
 use huidu::stats::counts::{Count, Pair, Strata, Stratum};
+use huidu::stats::mean::{self, Sums, ValueComparison, ValuePair, ValueStratum, Values};
+use huidu::stats::ratio::{self, RatioPair, RatioStratum, RatioSums};
 use huidu::store::{ExposureRow, StepRow};
 use serde_json::{Map, Value, json};
 
@@ -197,8 +199,18 @@ impl World {
         metric: &str,
         window: i64,
     ) -> BTreeMap<(i64, String), (u64, u64, u64)> {
+        self.stages_of(range, metric, window, &|_| true)
+    }
+
+    fn stages_of(
+        &self,
+        range: Range,
+        metric: &str,
+        window: i64,
+        belongs: &dyn Fn(&ExposureRow) -> bool,
+    ) -> BTreeMap<(i64, String), (u64, u64, u64)> {
         let mut stages: BTreeMap<(i64, String), (u64, u64, u64)> = BTreeMap::new();
-        for row in self.shown(range) {
+        for row in self.shown(range).into_iter().filter(|row| belongs(row)) {
             let count = stages.entry((row.stage, row.variant.clone())).or_default();
             count.0 += 1;
             if row.at + window + 10 * MINUTE_MS <= range.as_of {
@@ -211,7 +223,18 @@ impl World {
 
     /// Difference and always-valid p of `metric`, from counts and pairs of this reference.
     pub(crate) fn comparison(&self, range: Range, metric: &str, window: i64) -> (Option<f64>, Option<f64>) {
-        let counts = self.stages(range, metric, window);
+        self.comparison_of(range, metric, window, &|_| true)
+    }
+
+    /// The same of exposures that belong.
+    pub(crate) fn comparison_of(
+        &self,
+        range: Range,
+        metric: &str,
+        window: i64,
+        belongs: &dyn Fn(&ExposureRow) -> bool,
+    ) -> (Option<f64>, Option<f64>) {
+        let counts = self.stages_of(range, metric, window, belongs);
         let stages: BTreeSet<i64> = counts.keys().map(|(stage, _)| *stage).collect();
         let stages: Vec<i64> = stages.into_iter().collect();
         let count = |stage: i64, variant: &str| {
@@ -233,7 +256,7 @@ impl World {
                     let mut pair = Pair { earlier, later, ..Pair::default() };
                     let rows = |stage: i64| {
                         let own = self.shown(range).into_iter();
-                        own.filter(move |row| row.stage == stage && row.variant == variant)
+                        own.filter(move |row| row.stage == stage && row.variant == variant && belongs(row))
                     };
                     for a in rows(*low) {
                         for b in rows(*high).filter(|b| b.unit == a.unit) {
@@ -313,13 +336,145 @@ impl World {
         regions
     }
 
+    /// Whether the unit of an exposure saw flag 2 before the shortest window ended.
+    pub(crate) fn saw(&self, row: &ExposureRow, shortest: i64) -> bool {
+        let other = self.exposures.values().filter(|other| other.flag == 2 && other.unit == row.unit);
+        other.filter(|other| other.arm != 0).any(|other| other.at < row.at + shortest)
+    }
+
+    /// What a unit spent in one currency after an exposure.
+    fn spent(&self, row: &ExposureRow, metric: &str, window: i64, currency: &str) -> f64 {
+        let events = self.events(row, metric, window).into_iter();
+        let own = events.filter(|event| event.currency.as_deref() == Some(currency));
+        own.filter_map(|event| event.value).sum::<i64>() as f64
+    }
+
+    /// Value per user of one currency.
+    pub(crate) fn value(&self, range: Range, metric: &str, window: i64, currency: &str) -> ValueComparison {
+        let closed = |row: &&ExposureRow| row.at + window + 10 * MINUTE_MS <= range.as_of;
+        let rows: Vec<&ExposureRow> = self.shown(range);
+        let stages: BTreeSet<i64> = rows.iter().map(|row| row.stage).collect();
+        let stages: Vec<i64> = stages.into_iter().collect();
+        let of = |stage: i64, variant: &str| -> Vec<&ExposureRow> {
+            let own = rows.iter().copied().filter(|row| row.stage == stage && row.variant == variant);
+            own.filter(closed).collect()
+        };
+        let spent = |row: &ExposureRow| self.spent(row, metric, window, currency);
+        let sums = |rows: Vec<&ExposureRow>| Sums {
+            units: rows.len() as u64,
+            sum: rows.iter().map(|row| spent(row)).sum(),
+            squares: rows.iter().map(|row| spent(row).powi(2)).sum(),
+        };
+        let strata: Vec<ValueStratum> = stages
+            .iter()
+            .map(|stage| ValueStratum {
+                stage: u32::try_from(*stage).unwrap(),
+                treatment: sums(of(*stage, "on")),
+                control: sums(of(*stage, "off")),
+            })
+            .collect();
+        let pairs = |variant: &str| {
+            let mut pairs = Vec::new();
+            for (earlier, low) in stages.iter().enumerate() {
+                for (later, high) in stages.iter().enumerate().skip(earlier + 1) {
+                    let mut pair = ValuePair { earlier, later, ..ValuePair::default() };
+                    for a in of(*low, variant) {
+                        for b in of(*high, variant).into_iter().filter(|b| b.unit == a.unit) {
+                            pair.units += 1;
+                            pair.earlier_sum += spent(a);
+                            pair.later_sum += spent(b);
+                            pair.products += spent(a) * spent(b);
+                        }
+                    }
+                    if pair.units > 0 {
+                        pairs.push(pair);
+                    }
+                }
+            }
+            pairs
+        };
+        mean::compare(&Values {
+            strata: &strata,
+            treatment_pairs: &pairs("on"),
+            control_pairs: &pairs("off"),
+        })
+    }
+
+    /// Events of one metric per event of another, over the same window.
+    pub(crate) fn ratio(&self, range: Range, (y, x): (&str, &str), window: i64) -> ValueComparison {
+        let closed = |row: &&ExposureRow| row.at + window + 10 * MINUTE_MS <= range.as_of;
+        let rows: Vec<&ExposureRow> = self.shown(range).into_iter().filter(closed).collect();
+        let stages: BTreeSet<i64> = self.shown(range).iter().map(|row| row.stage).collect();
+        let stages: Vec<i64> = stages.into_iter().collect();
+        let of = |stage: i64, variant: &str| -> Vec<&ExposureRow> {
+            rows.iter().copied().filter(|row| row.stage == stage && row.variant == variant).collect()
+        };
+        let count = |row: &ExposureRow, step: &str| self.events(row, step, window).len() as f64;
+        let sums = |rows: Vec<&ExposureRow>| {
+            let mut sums = RatioSums { units: rows.len() as u64, ..RatioSums::default() };
+            for row in rows {
+                let (y, x) = (count(row, y), count(row, x));
+                sums.y += y;
+                sums.x += x;
+                sums.yy += y * y;
+                sums.xy += x * y;
+                sums.xx += x * x;
+            }
+            sums
+        };
+        let stratum = |stage: &i64| RatioStratum {
+            stage: u32::try_from(*stage).unwrap(),
+            treatment: sums(of(*stage, "on")),
+            control: sums(of(*stage, "off")),
+        };
+        let strata: Vec<RatioStratum> = stages.iter().map(stratum).collect();
+        let pairs = |variant: &str| {
+            let mut pairs = Vec::new();
+            for (earlier, low) in stages.iter().enumerate() {
+                for (later, high) in stages.iter().enumerate().skip(earlier + 1) {
+                    let mut pair = RatioPair { earlier, later, ..RatioPair::default() };
+                    for a in of(*low, variant) {
+                        for b in of(*high, variant).into_iter().filter(|b| b.unit == a.unit) {
+                            let ((ay, ax), (by, bx)) =
+                                ((count(a, y), count(a, x)), (count(b, y), count(b, x)));
+                            pair.units += 1;
+                            pair.earlier_y += ay;
+                            pair.earlier_x += ax;
+                            pair.later_y += by;
+                            pair.later_x += bx;
+                            pair.yy += ay * by;
+                            pair.xx += ax * bx;
+                            pair.earlier_x_later_y += ax * by;
+                            pair.earlier_y_later_x += ay * bx;
+                        }
+                    }
+                    if pair.units > 0 {
+                        pairs.push(pair);
+                    }
+                }
+            }
+            pairs
+        };
+        ratio::compare(&strata, &pairs("on"), &pairs("off"))
+    }
+
+    /// Of the treated, each once by the first exposure: those whose window has closed, and those who did it.
+    pub(crate) fn treated(&self, range: Range, metric: &str, window: i64) -> Count {
+        let firsts = self.firsts(range);
+        let treated =
+            firsts.iter().filter(|((rule, arm, variant), _)| rule == "ramp" && *arm == 1 && variant == "on");
+        let closed: Vec<_> = treated
+            .flat_map(|(_, rows)| rows)
+            .filter(|row| row.at + window + 10 * MINUTE_MS <= range.as_of)
+            .collect();
+        let converted = closed.iter().filter(|row| !self.events(row, metric, window).is_empty()).count();
+        Count { units: closed.len() as u64, converted: converted as u64 }
+    }
+
     /// Units, by row, that saw flag 2 before the shortest window ended, and whose shortest window has closed.
     pub(crate) fn saw_both(&self, range: Range, shortest: i64) -> usize {
-        let saw = |row: &&ExposureRow| {
-            let other = self.exposures.values().filter(|other| other.flag == 2 && other.unit == row.unit);
-            row.at + shortest + 10 * MINUTE_MS <= range.as_of
-                && other.filter(|other| other.arm != 0).any(|other| other.at < row.at + shortest)
-        };
+        let saw =
+            |row: &&ExposureRow| row.at + shortest + 10 * MINUTE_MS <= range.as_of && self.saw(row, shortest);
         // A unit that came again counts by its first exposure, if that one is closed.
         self.firsts(range).into_values().flatten().filter(saw).count()
     }

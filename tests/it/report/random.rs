@@ -9,6 +9,9 @@ use huidu::report::about::About;
 use huidu::report::ask::Question;
 use huidu::report::load::Asked;
 use huidu::report::series::Bucket;
+use huidu::stats::figures::Interval;
+use huidu::stats::guardrail;
+use huidu::stats::mean::ValueComparison;
 use huidu::store::{ExposureRow, StepRow, StoredUnit};
 use serde_json::{Value, json};
 
@@ -153,6 +156,7 @@ fn check(report: &Value, world: &World, document: &Document, range: Range, place
         assert!(close(&told["absolute_lift"], lift), "{place}: {metric}: {lift:?} is not {told:#}");
         assert!(close(&told["always_valid_p"], p), "{place}: {metric}: {p:?} is not {told:#}");
     }
+    check_parts(report, &ramp, range, place);
     assert_eq!(report["switched_units"], world.switched(range), "{place}");
     assert_eq!(report["without_exposure"], world.without_exposure(range), "{place}");
     let overlap = row(&report["overlap"], &[("flag", "friend-pay")]);
@@ -170,10 +174,64 @@ fn check(report: &Value, world: &World, document: &Document, range: Range, place
     assert!(regions.is_empty(), "{place}: {regions:?}");
 }
 
+/// As [`close`], where sums of money may be added in another order.
+fn near(a: &Value, b: Option<f64>) -> bool {
+    match (a.as_f64(), b) {
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * b.abs().max(1.0),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// What is told of two means, and of their difference.
+fn same_difference(told: &Value, own: &ValueComparison, means: [&str; 2], place: &str) {
+    let ends = |told: &Value, own: Option<Interval>| {
+        near(&told[0], own.map(|ci| ci.low)) && near(&told[1], own.map(|ci| ci.high))
+    };
+    assert!(
+        near(&told[means[0]], own.treatment_mean)
+            && near(&told[means[1]], own.control_mean)
+            && near(&told["difference"], own.difference)
+            && ends(&told["difference_ci"], own.difference_ci)
+            && ends(&told["always_valid_ci"], own.always_valid_ci)
+            && near(&told["p_value"], own.p_value)
+            && near(&told["always_valid_p"], own.always_valid_p),
+        "{place}: {own:?} is not {told:#}"
+    );
+}
+
+/// The rates of a result's parts: both arms of an overlap, values by currency, a guardrail by a limit.
+fn check_parts(report: &Value, ramp: &World, range: Range, place: &str) {
+    let (window, shortest) = (6 * HOUR_MS, 2 * HOUR_MS);
+    let overlap = row(&report["overlap"], &[("flag", "friend-pay")]);
+    for (part, wanted) in [("saw", true), ("did_not", false)] {
+        let told = row(&overlap[part], &[("metric", "paid")]);
+        let (lift, p) = ramp.comparison_of(range, "paid", window, &|row| ramp.saw(row, shortest) == wanted);
+        assert!(close(&told["absolute_lift"], lift), "{place}: {part}: {lift:?} is not {told:#}");
+        assert!(close(&told["always_valid_p"], p), "{place}: {part}: {p:?} is not {told:#}");
+    }
+    for told in report["values"].as_array().unwrap() {
+        let (metric, currency) = (told["metric"].as_str().unwrap(), told["currency"].as_str().unwrap());
+        let own_window = if metric == "failed" { shortest } else { window };
+        let own = ramp.value(range, metric, own_window, currency);
+        same_difference(told, &own, ["treatment_per_user", "control_per_user"], place);
+    }
+    let (told, own) = (&report["ratios"][0], ramp.ratio(range, ("complained", "paid"), window));
+    assert_eq!((&told["metric"], &told["per"]), (&json!("complained"), &json!("paid")), "{place}");
+    same_difference(told, &own, ["treatment_ratio", "control_ratio"], place);
+    let limit = report["guardrails"].as_array().unwrap().iter().find(|own| !own["limit"].is_null()).unwrap();
+    let own = guardrail::limit(ramp.treated(range, "failed", shortest), 0.2);
+    assert!(
+        close(&limit["rate"], own.rate)
+            && close(&limit["e_value"], own.e_value)
+            && limit["state"] == own.state.as_str(),
+        "{place}: {own:?} is not {limit:#}"
+    );
+}
+
 /// The world without the testers' rule.
 fn ramp_only(world: &World) -> World {
     let mut ramp = world.clone();
-    ramp.exposures.retain(|_, row| row.rule == "ramp");
+    ramp.exposures.retain(|_, row| row.flag != 1 || row.rule == "ramp");
     ramp
 }
 
@@ -221,7 +279,10 @@ crate::postgres::on_both_engines! {
             db.execute("DELETE FROM report_hours").await;
             db.execute("DELETE FROM report_marks").await;
             let mut dice = Dice(seed);
-            let about = about(&document(&json!({})));
+            let guardrails = json!([{"step": "failed", "margin": 0.01}, {"step": "failed", "limit": 0.2}]);
+            let metrics = json!([{"step": "paid", "by": "method", "values": ["wechat", "alipay"]},
+                                 {"step": "failed", "window_hours": 2}, {"step": "complained", "ratio": "paid"}]);
+            let about = about(&document(&json!({"guardrails": guardrails, "metrics": metrics})));
             let mut world = World::default();
             let mut now = DAY_ONE + HOUR_MS;
             let bench = Bench::new(&db, now);

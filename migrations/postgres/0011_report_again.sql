@@ -1,0 +1,3 @@
+-- What of an hour depends on where a report begins is kept as sums, also by captured attribute and by other flag.
+ALTER TABLE report_hours ADD COLUMN segments_again BYTEA NOT NULL DEFAULT '';
+ALTER TABLE report_hours ADD COLUMN overlap_again BYTEA NOT NULL DEFAULT '';
