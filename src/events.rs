@@ -1,6 +1,8 @@
 //! Takes events durably: checked one by one, committed many at once, answered after the commit.
 
+mod attribution;
 pub mod check;
+mod count;
 pub mod parse;
 pub mod queue;
 pub mod writer;

@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod database;
 mod expiry;
+mod fold;
 pub mod lease;
 mod nodes;
 mod results;
@@ -93,10 +94,11 @@ impl Jobs {
         let jobs = Arc::new(self);
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
         let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let (watch, keep, results) = (jobs.clone(), jobs.clone(), jobs);
+        let (watch, fold, keep, results) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { watch.watch_database().await }),
             tokio::spawn(async move { keep.keep_copy().await }),
+            tokio::spawn(async move { fold.fold_log().await }),
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { close_expired.close_expired().await }),

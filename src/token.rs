@@ -34,6 +34,8 @@ pub const STREAM_EPOCH_MS: i64 = 12 * 3_600_000;
 pub const STREAM_EPOCHS_MAX: i64 = 2;
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4_096;
+/// Room for a token of usual texts, and for its text behind it.
+const TOKEN_BYTES_EXPECTED: usize = 320;
 const FORMAT: u8 = 1;
 const HEAD: usize = 10;
 const TAG: usize = 16;
@@ -148,14 +150,14 @@ impl TokenKeys {
     /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
-        let body = |bytes: &mut Bytes| write_body(exposure, bytes);
+        let body = |bytes: &mut Vec<u8>| write_body(exposure, bytes);
         self.seal_body(Purpose::Exposure, exposure.day, exposure.environment, body, out)
     }
 
     /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
-        let body = |bytes: &mut Bytes| {
+        let body = |bytes: &mut Vec<u8>| {
             bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
             write_text(&pass.key, bytes);
         };
@@ -167,7 +169,7 @@ impl TokenKeys {
         purpose: Purpose,
         day: i64,
         environment: i64,
-        write: impl FnOnce(&mut Bytes),
+        write: impl FnOnce(&mut Vec<u8>),
         out: &mut Vec<u8>,
     ) -> bool {
         let (Some(key), Ok(day), Ok(environment)) =
@@ -175,21 +177,23 @@ impl TokenKeys {
         else {
             return false;
         };
-        let mut bytes = Bytes::new();
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&key.number.to_be_bytes());
-        bytes.push(purpose as u8);
-        bytes.extend_from_slice(&day.to_be_bytes());
-        bytes.extend_from_slice(&environment.to_be_bytes());
-        write(&mut bytes);
-        let (head, body) = bytes.split_at_mut(HEAD);
-        let Ok(tag) = key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)) else {
-            return false;
-        };
-        bytes.extend_from_slice(&tag);
+        // Made behind what is there, sealed in its place, and its text written over it.
         let from = out.len();
-        out.resize(from + bytes.len().div_ceil(3) * 4, 0);
-        let written = out.get_mut(from..).and_then(|place| URL_SAFE_NO_PAD.encode_slice(&bytes, place).ok());
+        out.reserve(TOKEN_BYTES_EXPECTED);
+        out.push(FORMAT);
+        out.extend_from_slice(&key.number.to_be_bytes());
+        out.push(purpose as u8);
+        out.extend_from_slice(&day.to_be_bytes());
+        out.extend_from_slice(&environment.to_be_bytes());
+        write(out);
+        let sealed = out.get_mut(from..).and_then(|bytes| bytes.split_at_mut_checked(HEAD));
+        let tag = sealed.and_then(|(head, body)| {
+            key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)).ok()
+        });
+        let written = tag.and_then(|tag| {
+            out.extend_from_slice(&tag);
+            as_text(out, from)
+        });
         out.truncate(from + written.unwrap_or(0));
         written.is_some()
     }
@@ -289,9 +293,20 @@ fn nonce(head: &[u8]) -> Nonce {
     nonce
 }
 
+/// Replaces the bytes from `from` on by their base64url text; how long that is.
+fn as_text(out: &mut Vec<u8>, from: usize) -> Option<usize> {
+    let end = out.len();
+    let length = end - from;
+    out.resize(end + length.div_ceil(3) * 4, 0);
+    let (bytes, text) = out.get_mut(from..)?.split_at_mut_checked(length)?;
+    let written = URL_SAFE_NO_PAD.encode_slice(&*bytes, text).ok()?;
+    out.copy_within(end..end + written, from);
+    Some(written)
+}
+
 type Bytes = SmallVec<[u8; 256]>;
 
-fn write_number(mut number: u64, out: &mut Bytes) {
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
     loop {
         let low = u8::try_from(number & 0x7f).unwrap_or_default();
         number >>= 7;
@@ -303,12 +318,12 @@ fn write_number(mut number: u64, out: &mut Bytes) {
     }
 }
 
-fn write_text(text: &str, out: &mut Bytes) {
+fn write_text(text: &str, out: &mut Vec<u8>) {
     write_number(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
 }
 
-fn write_body(exposure: &Exposure<'_>, out: &mut Bytes) {
+fn write_body(exposure: &Exposure<'_>, out: &mut Vec<u8>) {
     write_text(&exposure.flag, out);
     write_number(exposure.stage.unsigned_abs(), out);
     write_text(&exposure.rule, out);

@@ -15,6 +15,13 @@ impl<'t> Version<'t> {
     /// Parses a version; `None` if the text is none.
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {
+        match plain(text) {
+            Some(parts) => Some(Self { parts, pre_release: "" }),
+            None => Self::parse_any(text),
+        }
+    }
+
+    fn parse_any(text: &'t str) -> Option<Self> {
         let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
         let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
         let (core, pre_release) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
@@ -37,6 +44,24 @@ impl<'t> Version<'t> {
     pub fn compare(&self, other: &Version<'_>) -> Ordering {
         self.parts.cmp(&other.parts).then_with(|| compare_pre_releases(self.pre_release, other.pre_release))
     }
+}
+
+/// Numbers and dots alone, as nearly all are: one pass without a search. `None`: it is something else, or nothing.
+fn plain(text: &str) -> Option<[u64; 4]> {
+    let (mut parts, mut at, mut digits) = ([0_u64; 4], 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            // Nineteen digits may be too many.
+            b'0'..=b'9' if digits < 18 => {
+                let part = parts.get_mut(at)?;
+                *part = *part * 10 + u64::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
+            _ => return None,
+        }
+    }
+    (digits > 0).then_some(parts)
 }
 
 fn identifiers(text: &str) -> bool {
@@ -160,6 +185,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_quick_way_reads_what_the_thorough_one_reads(text in "[0-9]{0,20}([.][0-9]{0,3}){0,4}[-+a.]?") {
+            if let Some(parts) = plain(&text) {
+                let thorough = Version::parse_any(&text);
+                prop_assert_eq!(thorough.map(|v| (v.parts, v.pre_release)), Some((parts, "")));
+            } else {
+                prop_assert_eq!(
+                    Version::parse(&text).map(|v| v.parts),
+                    Version::parse_any(&text).map(|v| v.parts)
+                );
+            }
+        }
+
         #[test]
         fn strict_versions_order_as_the_crate_semver_says(a in semver_text(), b in semver_text()) {
             if let (Ok(x), Ok(y)) = (semver::Version::parse(&a), semver::Version::parse(&b)) {

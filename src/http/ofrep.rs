@@ -22,7 +22,7 @@ use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
 use crate::live::{Environment, Published};
-use crate::token::{StreamPass, stream_epoch};
+use crate::token::{StreamPass, TokenKeys, stream_epoch};
 
 /// Longest wait for a number that another instance told of.
 const REACH_MAX: Duration = Duration::from_secs(1);
@@ -104,7 +104,9 @@ async fn single(
         return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
     }
     let mut out = Vec::with_capacity(512);
-    write_success(&Answer { published, service, actor, context: &parsed.context }, &decision, &mut out);
+    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
+    let answer = Answer { published, actor, context: &parsed.context, tokens: &secrets.tokens, day };
+    write_success(&answer, &decision, &mut out);
     Ok(json(StatusCode::OK, out))
 }
 
@@ -132,7 +134,10 @@ async fn bulk(
     } else {
         Fetched::default()
     };
-    let answer = Answer { published, service, actor: &access.actor, context: &parsed.context };
+    // Once for all flags: neither may change within an answer.
+    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
+    let tokens = &secrets.tokens;
+    let answer = Answer { published, actor: &access.actor, context: &parsed.context, tokens, day };
     let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");
     let mut readable = true;
@@ -236,9 +241,11 @@ fn matches(req: &HttpRequest, tag: &str, star: bool) -> bool {
 
 struct Answer<'a, 'c> {
     published: &'a Published,
-    service: &'a Service,
     actor: &'a Actor,
     context: &'a Context<'c>,
+    tokens: &'a TokenKeys,
+    /// Of the tokens: days since 1970, UTC.
+    day: i64,
 }
 
 fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec<u8>) {
@@ -262,9 +269,7 @@ fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec
         out.push(b'"');
     }
     push_optional(out, ",\"exposureToken\":", |out| {
-        let day = answer.service.clock.today();
-        let secrets = answer.service.live.secrets_now();
-        decide::seal(&answer.published.snapshot, decision, answer.context, &secrets.tokens, day, out)
+        decide::seal(&answer.published.snapshot, decision, answer.context, answer.tokens, answer.day, out)
     });
     out.extend_from_slice(b"}}");
 }

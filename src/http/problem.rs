@@ -7,7 +7,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
+use smallvec::SmallVec;
 
+use super::write::{push_number, push_text};
 use crate::engine::flag::Fault;
 use crate::telemetry::request_id::RequestId;
 
@@ -252,24 +254,7 @@ impl Problem {
     #[must_use]
     pub fn answer(&self, request_id: Option<&RequestId>, ofrep: bool) -> HttpResponse {
         let status = self.code.status();
-        let mut body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "code": self.code.as_str(),
-            "detail": self.detail,
-        });
-        if let Value::Object(body) = &mut body {
-            if let Some(id) = request_id {
-                body.insert("instance".into(), id.as_str().into());
-            }
-            if ofrep {
-                body.insert("errorCode".into(), self.code.as_ofrep().into());
-                body.insert("errorDetails".into(), self.detail.as_str().into());
-                body.insert("metadata".into(), json!({}));
-            }
-            body.extend(self.fields.clone());
-        }
+        let body = self.body(request_id, ofrep);
         let mut answer = HttpResponse::build(status);
         answer.content_type(if ofrep { "application/json" } else { "application/problem+json" });
         answer.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -287,8 +272,55 @@ impl Problem {
         if self.close {
             answer.force_close();
         }
-        answer.body(body.to_string())
+        answer.body(body)
     }
+
+    /// The document, its fields in the order of their names.
+    fn body(&self, request_id: Option<&RequestId>, ofrep: bool) -> Vec<u8> {
+        let (status, code, detail) = (self.code.status(), self.code.as_str(), self.detail.as_str());
+        let title = status.canonical_reason().unwrap_or_default();
+        let mut fields: SmallVec<[(&str, Shown<'_>); 16]> = SmallVec::new();
+        fields.extend([("code", Shown::Text(code)), ("detail", Shown::Text(detail))]);
+        fields.extend([("status", Shown::Number(status.as_u16())), ("title", Shown::Text(title))]);
+        fields.push(("type", Shown::Text("about:blank")));
+        if let Some(id) = request_id {
+            fields.push(("instance", Shown::Text(id.as_str())));
+        }
+        if ofrep {
+            fields.push(("errorCode", Shown::Text(self.code.as_ofrep())));
+            fields.extend([("errorDetails", Shown::Text(detail)), ("metadata", Shown::Nothing)]);
+        }
+        for (name, value) in &self.fields {
+            // What a refusal says of its own comes before what all say.
+            fields.retain(|(known, _)| known != name);
+            fields.push((name, Shown::Value(value)));
+        }
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        let mut out = Vec::with_capacity(512);
+        for (name, value) in fields {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            push_text(&mut out, name);
+            out.push(b':');
+            match value {
+                Shown::Text(text) => push_text(&mut out, text),
+                Shown::Number(number) => push_number(&mut out, number.into()),
+                Shown::Nothing => out.extend_from_slice(b"{}"),
+                Shown::Value(Value::String(text)) => push_text(&mut out, text),
+                Shown::Value(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            }
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// A field of the document.
+enum Shown<'p> {
+    Text(&'p str),
+    Number(u16),
+    /// An object without fields.
+    Nothing,
+    Value(&'p Value),
 }
 
 impl fmt::Display for Problem {
@@ -304,7 +336,7 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         // The outermost middleware answers instead, with the request's id.
-        self.answer(None, false)
+        HttpResponse::new(self.status_code())
     }
 }
 
@@ -318,6 +350,28 @@ mod tests {
             assert_eq!(Code::parse(code.as_str()), *code);
         }
         assert_eq!(Code::parse("no such code"), Code::Internal);
+    }
+
+    #[test]
+    fn a_document_has_its_fields_once_and_in_order() {
+        let id = RequestId::parse(b"r-1").unwrap();
+        let problem = Problem::new(Code::FlagNotFound, "no \"such\" flag\n灰度")
+            .with("zone", json!({"deep": [1, null]}))
+            .with("detail", "another".into())
+            .of_flag("a\"b");
+        let text = String::from_utf8(problem.body(Some(&id), true)).unwrap();
+        let read: Value = serde_json::from_str(&text).unwrap();
+        // Written by serde it is the same text: no field twice, all in the order of their names.
+        assert_eq!(read.to_string(), text);
+        assert_eq!(
+            read,
+            json!({
+                "type": "about:blank", "title": "Not Found", "status": 404, "code": "flag_not_found",
+                "detail": "another", "instance": "r-1", "errorCode": "FLAG_NOT_FOUND",
+                "errorDetails": "no \"such\" flag\n灰度", "metadata": {}, "key": "a\"b",
+                "zone": {"deep": [1, null]},
+            })
+        );
     }
 
     #[test]

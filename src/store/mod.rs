@@ -203,6 +203,20 @@ impl Store {
         self.events_written.load(Ordering::Acquire)
     }
 
+    /// Folds SQLite's log into the file, as far as nobody is in the way. It does not hold up the writer, who would else do it
+    /// between two commits. On a server there is nothing to do.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn fold_log(&self) -> Result<(), StoreError> {
+        if matches!(self.db, Db::Postgres(_)) {
+            return Ok(());
+        }
+        let mut lent = self.reader("fold the log").await?;
+        lent.until = Instant::now() + self.deadlines.migrate;
+        run!(&mut lent, "fold the log", sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")).map(drop)
+    }
+
     /// Closes all connections; the writing one last, so that it folds SQLite's log into the file.
     pub async fn close(&self) {
         match &self.db {

@@ -17,6 +17,10 @@ pub const APPLICATION_ID: i32 = 0x6875_6964;
 pub const CHECK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const READERS_MAX: u32 = 4;
+/// Pages that the writer keeps in memory, as -KiB: events go to pages all over their tables.
+const WRITER_CACHE: &str = "-65536";
+/// Pages of the log at which the writer itself folds it in. That is done beside it long before: see [`super::Store::fold_log`].
+const LOG_PAGES: &str = "16000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -157,8 +161,12 @@ pub(super) fn pools(path: &Path, options: &OpenOptions) -> Db {
             .max_lifetime(None)
             .acquire_timeout(options.deadlines.migrate)
     };
-    let write =
-        pool().max_connections(1).connect_lazy_with(connect.clone().journal_mode(SqliteJournalMode::Wal));
+    let write = connect
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("cache_size", WRITER_CACHE)
+        .pragma("wal_autocheckpoint", LOG_PAGES);
+    let write = pool().max_connections(1).connect_lazy_with(write);
     let read = pool().max_connections(READERS_MAX).connect_lazy_with(connect.pragma("query_only", "on"));
     Db::Sqlite { write, read }
 }

@@ -1,5 +1,6 @@
 //! From a request's body to a [`Context`], in one pass of `serde_json`.
 
+mod facts;
 mod node;
 
 use std::borrow::Cow;
@@ -8,14 +9,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use smallvec::SmallVec;
 
+use facts::{item_attribute, new_item, order_attribute, user_attribute};
 use node::{AnyValue, Name, Node};
 
-use super::{
-    ATTRIBUTES_MAX, BADGES_MAX, Context, ContextError, Element, GOODS_MAX, ID_BYTES_MAX, Item, Value,
-};
+use super::{ATTRIBUTES_MAX, BADGES_MAX, Context, ContextError, GOODS_MAX, Item};
 use crate::engine::attributes::{Attributes, Slot};
-use crate::engine::flag::{Scope, TEXT_BYTES_MAX};
-use crate::engine::number::{Number, SAFE_INTEGER_MAX};
+use crate::engine::flag::Scope;
+use crate::engine::number::SAFE_INTEGER_MAX;
 
 /// A parsed body.
 #[derive(Debug, Default)]
@@ -78,6 +78,17 @@ impl Form {
 }
 
 fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Parsed<'a>, ContextError> {
+    let mut parsed = Parsed::default();
+    fill(&mut parsed, body, attributes, form)?;
+    Ok(parsed)
+}
+
+fn fill<'a>(
+    parsed: &mut Parsed<'a>,
+    body: &'a [u8],
+    attributes: &Attributes,
+    form: Form,
+) -> Result<(), ContextError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let good = body.get(..error.valid_up_to()).unwrap_or_default();
         let line_start = good.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -88,7 +99,7 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
         }
     })?;
     let mut builder = Builder {
-        parsed: Parsed::default(),
+        parsed: &mut *parsed,
         attributes,
         fault: None,
         form,
@@ -98,7 +109,7 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outcome = Top(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
-    let Builder { mut parsed, fault, user_seen, flat_item, .. } = builder;
+    let Builder { fault, user_seen, flat_item, .. } = builder;
     if let Err(error) = outcome {
         let (line, column) = (error.line(), error.column());
         return Err(match fault {
@@ -123,7 +134,7 @@ fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Pars
     if form != Form::Badges {
         derive_amount(&mut parsed.context)?;
     }
-    Ok(parsed)
+    Ok(())
 }
 
 /// `order.amount`, if absent, is the sum of price x quantity; missing if an item has no price.
@@ -140,7 +151,8 @@ fn derive_amount(context: &mut Context<'_>) -> Result<(), ContextError> {
 }
 
 struct Builder<'a, 's> {
-    parsed: Parsed<'a>,
+    /// Filled in its place: it is large, and moving it costs as much as a few attributes.
+    parsed: &'s mut Parsed<'a>,
     attributes: &'s Attributes,
     /// The typed reason of a refusal: `serde`'s own errors carry only text.
     fault: Option<ContextError>,
@@ -315,75 +327,6 @@ object_seed!(User, "user", |this, entries| {
     Ok(())
 });
 
-fn user_attribute<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
-    name: &str,
-    node: Node<'a>,
-    ofrep: bool,
-    targeting_key: &mut Option<Cow<'a, str>>,
-) -> Result<(), E> {
-    match name {
-        "targetingKey" if ofrep => match node {
-            Node::Text(text) if text.len() > ID_BYTES_MAX => {
-                Err(builder.refuse(ContextError::Unit { field: "targetingKey" }))
-            }
-            // Real clients send an empty key for "nobody"; it counts as missing.
-            Node::Text(text) => {
-                *targeting_key = Some(text).filter(|text| !text.is_empty());
-                Ok(())
-            }
-            Node::Absent => {
-                *targeting_key = None;
-                Ok(())
-            }
-            _ => Err(builder.refuse(ContextError::Unit { field: "targetingKey" })),
-        },
-        "id" if ofrep => {
-            builder.parsed.context.user_id = match node {
-                Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text),
-                _ => None,
-            };
-            Ok(())
-        }
-        "id" => {
-            builder.parsed.context.user_id = match node {
-                Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text),
-                Node::Absent => None,
-                _ => return Err(builder.refuse(ContextError::Unit { field: "user.id" })),
-            };
-            Ok(())
-        }
-        "unitSignature" => {
-            builder.parsed.unit_signature = match node {
-                Node::Text(text) => Some(text),
-                _ => None,
-            };
-            Ok(())
-        }
-        _ => match (ofrep, name.split_once('.')) {
-            (true, Some(("order", name))) => order_attribute(builder, name, node),
-            (true, Some(("goods", name))) => {
-                let mut item = builder.flat_item.take().unwrap_or_else(new_item);
-                // Here `null` means no item: an object of the list needs an id, a flat client may have none.
-                let outcome = if name == "id" && matches!(node, Node::Absent) {
-                    item.id = Cow::Borrowed("");
-                    Ok(())
-                } else {
-                    item_attribute(builder, &mut item, name, node, 0)
-                };
-                builder.flat_item = Some(item);
-                outcome
-            }
-            _ => {
-                let slot = builder.attributes.find(Scope::User, name);
-                let value = value_of(builder, name, node)?;
-                keep(&mut builder.parsed.context.attributes, slot, value);
-                Ok(())
-            }
-        },
-    }
-}
-
 object_seed!(OrderObject, "order", null: true, |this, entries| {
     let mut count = 0_usize;
     while let Some(name) = entries.next_key_seed(Name)? {
@@ -402,32 +345,6 @@ object_seed!(OrderObject, "order", null: true, |this, entries| {
     }
     Ok(())
 });
-
-fn order_attribute<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
-    name: &str,
-    node: Node<'a>,
-) -> Result<(), E> {
-    match name {
-        "amount" => {
-            builder.parsed.context.amount = money(builder, node, || "order.amount".into())?;
-            Ok(())
-        }
-        "id" if !matches!(&node, Node::Absent) => match node {
-            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
-                keep(&mut builder.parsed.context.attributes, Some(Slot::ORDER_ID), Some(Value::Text(text)));
-                Ok(())
-            }
-            _ => Err(builder.refuse(ContextError::Id { field: "order.id".into() })),
-        },
-        _ => {
-            let slot = builder.attributes.find(Scope::Order, name);
-            let value = value_of(builder, name, node)?;
-            keep(&mut builder.parsed.context.attributes, slot, value);
-            Ok(())
-        }
-    }
-}
 
 impl<'a> DeserializeSeed<'a> for Goods<'_, 'a, '_> {
     type Value = ();
@@ -486,16 +403,6 @@ impl<'a> Visitor<'a> for Goods<'_, 'a, '_> {
     }
 }
 
-fn new_item<'a>() -> Item<'a> {
-    Item {
-        id: Cow::Borrowed(""),
-        id_hash: std::cell::OnceCell::new(),
-        price: None,
-        quantity: 1,
-        attributes: SmallVec::new(),
-    }
-}
-
 object_seed!(ItemObject, "goods item", |this, entries| {
     let (mut item, at, mut count) = (new_item(), this.1.len(), 0_usize);
     while let Some(name) = entries.next_key_seed(Name)? {
@@ -512,88 +419,6 @@ object_seed!(ItemObject, "goods item", |this, entries| {
     this.1.push(item);
     Ok(())
 });
-
-fn item_attribute<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
-    item: &mut Item<'a>,
-    name: &str,
-    node: Node<'a>,
-    at: usize,
-) -> Result<(), E> {
-    match name {
-        "id" => match node {
-            Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => item.id = text,
-            _ => return Err(builder.refuse(ContextError::Id { field: format!("goods[{at}].id") })),
-        },
-        "price" => item.price = money(builder, node, || format!("goods[{at}].price"))?,
-        "quantity" => item.quantity = money(builder, node, || format!("goods[{at}].quantity"))?.unwrap_or(1),
-        _ => {
-            let slot = builder.attributes.find(Scope::Goods, name);
-            let value = value_of(builder, name, node)?;
-            keep(&mut item.attributes, slot, value);
-        }
-    }
-    Ok(())
-}
-
-/// A whole number 0..2^53-1; 45900.0 is taken, `null` is missing.
-fn money<E: serde::de::Error>(
-    builder: &mut Builder<'_, '_>,
-    node: Node<'_>,
-    field: impl FnOnce() -> String,
-) -> Result<Option<i64>, E> {
-    match node {
-        Node::Absent => Ok(None),
-        Node::Number(Number::Whole(value)) if (0..=SAFE_INTEGER_MAX).contains(&value) => Ok(Some(value)),
-        _ => Err(builder.refuse(ContextError::OutOfRange { field: field() })),
-    }
-}
-
-fn value_of<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
-    name: &str,
-    node: Node<'a>,
-) -> Result<Option<Value<'a>>, E> {
-    Ok(match node {
-        Node::Text(text) if text.len() > TEXT_BYTES_MAX => {
-            return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
-        }
-        Node::Text(text) => Some(Value::Text(text)),
-        Node::Number(number) => Some(Value::Number(number)),
-        Node::Boolean(value) => Some(Value::Boolean(value)),
-        Node::List(list) => {
-            let long =
-                |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
-            if list.iter().any(long) {
-                return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
-            }
-            Some(Value::List(list))
-        }
-        Node::Absent | Node::Object => None,
-    })
-}
-
-/// Keeps a value that some flag asks for; of duplicates the last counts.
-fn keep<'a, const N: usize>(
-    attributes: &mut SmallVec<[(Slot, Value<'a>); N]>,
-    slot: Option<Slot>,
-    value: Option<Value<'a>>,
-) {
-    let Some(slot) = slot else { return };
-    let known = attributes.iter().position(|(known, _)| *known == slot);
-    match (known, value) {
-        (Some(at), Some(value)) => {
-            if let Some((_, place)) = attributes.get_mut(at) {
-                *place = value;
-            }
-        }
-        (Some(at), None) => {
-            attributes.swap_remove(at);
-        }
-        (None, Some(value)) => attributes.push((slot, value)),
-        (None, None) => {}
-    }
-}
 
 #[cfg(test)]
 mod tests;

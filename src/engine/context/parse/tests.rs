@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::attributes::Slot;
 use crate::engine::context::Operand;
 use crate::engine::flag::Attribute;
+use crate::engine::number::Number;
 
 const NAMES: [&str; 8] = [
     "user.region",

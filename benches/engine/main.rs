@@ -1,84 +1,26 @@
-//! What one decision costs, and the parsing before it.
+//! What one decision costs, the parsing before it, and the token after it.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a benchmark that cannot be set up may panic"
 )]
 
+mod fixture;
+mod scale;
+
+use std::borrow::Cow;
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use huidu::engine::compile::StoredFlag;
+use fixture::{SHOPPER, flag, quarter, scan_pay, snapshot};
 use huidu::engine::context::{Context, parse_ofrep};
+use huidu::engine::decision::Arm;
 use huidu::engine::evaluate::evaluate;
 use huidu::engine::explain::Silent;
-use huidu::engine::flag::{AudienceKind, Faults, State, read};
-use huidu::engine::key::{AudienceKey, EnvironmentKey};
-use huidu::engine::membership::{IdHasher, IdSet, NothingFetched};
-use huidu::engine::snapshot::{Audience, Snapshot};
+use huidu::engine::membership::NothingFetched;
+use huidu::engine::snapshot::Snapshot;
+use huidu::token::{Exposure, TokenKeys};
 use serde_json::{Value, json};
-
-const SHOPPER: &str = r#"{"context":{"targetingKey":"user-4711","app_version":"10.9.1","region":"CN-31","goods":[{"id":"g-1","category":"shoes","price":45900},{"id":"g-2","category":"books","price":3900}],"order":{"id":"o-20261124-1","amount":49800,"currency":"CNY"},"device_id":"d-5f2c9a10","vip":true,"channel":"app"}}"#;
-
-fn stored(json: &Value) -> StoredFlag {
-    let mut faults = Faults::default();
-    let document = read(json, &mut faults).unwrap();
-    assert_eq!(faults.0, []);
-    StoredFlag {
-        key: document.key.clone(),
-        number: 1,
-        version: 1,
-        state: State::Live,
-        stage: Some(1),
-        expired: false,
-        updated_at: 0,
-        updated_by: "bench".into(),
-        document: Ok(Arc::new(document)),
-        json: json.to_string().into(),
-    }
-}
-
-fn audience(key: &str, kind: AudienceKind, ids: usize, hasher: &IdHasher) -> Audience {
-    let hashes = (0..ids).map(|n| hasher.hash(&format!("listed-{n}"))).collect();
-    Audience {
-        key: AudienceKey::parse(key).unwrap(),
-        kind,
-        version: 1,
-        generation: 1,
-        size: i64::try_from(ids).unwrap(),
-        ids: Some(Arc::new(IdSet::new(hashes).into())),
-        read_through: false,
-    }
-}
-
-fn snapshot(flags: &[Value]) -> Snapshot {
-    let hasher = IdHasher::new([7; 32]);
-    let audiences = vec![
-        audience("hundred-thousand", AudienceKind::User, 100_000, &hasher),
-        audience("wechat-testers", AudienceKind::User, 50, &hasher),
-        audience("wechat-excluded-goods", AudienceKind::Goods, 500, &hasher),
-    ];
-    let environment = EnvironmentKey::parse("production").unwrap();
-    Snapshot::empty(environment, 1, hasher).next(1, audiences, flags.iter().map(stored).collect())
-}
-
-fn flag(key: &str, rules: &Value) -> Value {
-    json!({
-        "key": key, "value_type": "boolean", "variants": {"off": false, "on": true}, "off_variant": "off",
-        "salt": "k7f3v2q6m4x5n2b7c3d6t4w5ay", "rules": rules,
-    })
-}
-
-fn quarter() -> Value {
-    json!({"id": "ramp", "serve": {"rollout": {"percent": 25}}})
-}
-
-fn scan_pay() -> Value {
-    let mut flag: Value = serde_json::from_str(include_str!("../examples/wechat-scan-pay.json")).unwrap();
-    flag["salt"] = "k7f3v2q6m4x5n2b7c3d6t4w5ay".into();
-    flag
-}
 
 /// One flag for the shopper, as often as criterion likes.
 fn one(c: &mut Criterion, name: &str, flag: &Value) {
@@ -145,5 +87,38 @@ fn bulk(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, engine, parse, bulk);
-criterion_main!(benches);
+fn tokens(c: &mut Criterion) {
+    let keys = TokenKeys::new([(1, [9; 32])]);
+    let exposure = Exposure {
+        environment: 1,
+        day: 20_000,
+        flag: "wechat-scan-pay".into(),
+        stage: 3,
+        rule: "ramp".into(),
+        arm: Arm::Treatment,
+        variant: "on".into(),
+        unit_attribute: "user.id".into(),
+        unit: "user-4711".into(),
+        bucket: Some(123_456),
+        captured: [("region", "CN-31"), ("app_version", "10.9.1")]
+            .map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
+            .into_iter()
+            .collect(),
+    };
+    let mut token = Vec::with_capacity(512);
+    c.bench_function("seal a token", |b| {
+        b.iter(|| {
+            token.clear();
+            keys.seal(black_box(&exposure), &mut token)
+        });
+    });
+    let token = String::from_utf8(token).unwrap();
+    c.bench_function("open a token", |b| b.iter(|| keys.open(black_box(&token), 1, 20_000).is_ok()));
+    let forged = format!("{}AAAA", token.get(..token.len() - 4).unwrap_or_default());
+    c.bench_function("refuse a forged token", |b| {
+        b.iter(|| keys.open(black_box(&forged), 1, 20_000).is_err())
+    });
+}
+
+criterion_group!(benches, engine, parse, bulk, tokens);
+criterion_main!(benches, scale::scale);

@@ -1,0 +1,155 @@
+//! Counts metric steps for the flags that their units saw. It asks the database for what units saw, so it goes on beside
+//! the writer, who need not wait for it.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use tokio::sync::mpsc;
+
+use super::count::Counter;
+use crate::clock::HOUR_MS;
+use crate::engine::compile::CompiledFlag;
+use crate::engine::decision::Arm;
+use crate::engine::map::{Map, Set};
+use crate::store::{ExposureRow, StepRow, Store, StoreError};
+
+/// Bytes of exposures that are kept in memory by unit.
+const UNITS_CACHED_BYTES: u64 = 64 << 20;
+/// How long they are believed: another instance may have stored more meanwhile.
+const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+/// Most commits that wait to be counted; the writer waits for the next place.
+const WAITING_MAX: usize = 64;
+
+/// A stored unit: environment, attribute, unit.
+pub(super) type Unit = (i64, String, String);
+/// A unit in the cache, with the last erasure that its exposures have seen.
+type CachedUnit = (i64, Unit);
+
+/// What one commit stored.
+#[derive(Default)]
+pub(super) struct Stored {
+    /// Units whose exposures changed.
+    pub(super) shown: Vec<Unit>,
+    /// Metric steps that were added.
+    pub(super) steps: Vec<StepRow>,
+}
+
+/// Starts to count; it ends when the other end is dropped and everything is counted.
+pub(super) fn start(store: Store, counter: Counter) -> (mpsc::Sender<Stored>, tokio::task::JoinHandle<()>) {
+    let units = Cache::builder()
+        .max_capacity(UNITS_CACHED_BYTES)
+        .weigher(weight)
+        .time_to_live(UNITS_CACHED_FOR)
+        .build();
+    let (sender, commits) = mpsc::channel(WAITING_MAX);
+    (sender, tokio::spawn(Attribution { store, counter, units }.run(commits)))
+}
+
+/// Bytes that a unit takes in the cache, about.
+fn weight((_, unit): &CachedUnit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
+    let texts = |row: &ExposureRow| {
+        row.unit.len()
+            + row.rule.len()
+            + row.unit_attribute.len()
+            + row.variant.len()
+            + row.captured.as_deref().map_or(0, str::len)
+    };
+    let rows: usize = exposures.iter().map(|row| size_of::<ExposureRow>() + texts(row)).sum();
+    u32::try_from(size_of::<Unit>() + unit.1.len() + unit.2.len() + 100 + rows).unwrap_or(u32::MAX)
+}
+
+struct Attribution {
+    store: Store,
+    counter: Counter,
+    units: Cache<CachedUnit, Arc<Vec<ExposureRow>>>,
+}
+
+impl Attribution {
+    async fn run(self, mut commits: mpsc::Receiver<Stored>) {
+        let mut taken = Vec::new();
+        while commits.recv_many(&mut taken, WAITING_MAX).await > 0 {
+            // All of them are stored: what is read from here on has seen them.
+            for (environment, attribute, unit) in taken.iter_mut().flat_map(|stored| stored.shown.drain(..)) {
+                let erased_at = self.counter.erased_at(environment);
+                self.units.invalidate(&(erased_at, (environment, attribute, unit)));
+            }
+            let steps: Vec<StepRow> = taken.drain(..).flat_map(|stored| stored.steps).collect();
+            self.attribute(&steps).await;
+        }
+    }
+
+    /// Counts metric steps once a flag, with variant and arm of the unit's latest exposure before them within the window.
+    async fn attribute(&self, steps: &[StepRow]) {
+        if steps.is_empty() {
+            return;
+        }
+        let exposures = match self.exposures_of(steps).await {
+            Ok(exposures) => exposures,
+            Err(error) => {
+                tracing::warn!(%error, "metric steps are stored, but could not be counted for Prometheus");
+                return;
+            }
+        };
+        for step in steps {
+            let Some(published) = self.counter.published(step.environment) else { continue };
+            let Some(used) = published.snapshot.step(&step.step) else { continue };
+            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
+            let Some(exposures) = exposures.get(&key) else { continue };
+            for flag in used.flags.iter().filter_map(|index| published.snapshot.flag(*index)) {
+                if let Some(exposure) = latest_before(exposures, flag, step)
+                    && let Some(arm) = Arm::from_number(exposure.arm)
+                {
+                    self.counter.step(step, flag.number, &exposure.variant, arm);
+                }
+            }
+        }
+    }
+
+    /// The exposures of the steps' units: from the cache, the rest by one query an environment.
+    async fn exposures_of(&self, steps: &[StepRow]) -> Result<Map<Unit, Arc<Vec<ExposureRow>>>, StoreError> {
+        let (hits, misses) = ("exposures_of_unit", "exposures_of_unit");
+        let mut found = Map::default();
+        let mut missing: Map<(i64, i64), Set<(String, String)>> = Map::default();
+        for step in steps {
+            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
+            // Read before the exposures are, so that none from before an erasure is found after it.
+            let cached = (self.counter.erased_at(step.environment), key);
+            if let Some(exposures) = self.units.get(&cached) {
+                self.counter.metrics.cache_hits.with_label_values(&[hits]).inc();
+                found.insert(cached.1, exposures);
+            } else {
+                self.counter.metrics.cache_misses.with_label_values(&[misses]).inc();
+                let (erased_at, (environment, attribute, unit)) = cached;
+                missing.entry((environment, erased_at)).or_default().insert((attribute, unit));
+            }
+        }
+        for ((environment, erased_at), units) in missing {
+            let asked: Vec<(&str, &str)> =
+                units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
+            let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
+            for row in self.store.unit_exposures(environment, &asked).await? {
+                rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
+            }
+            for unit in units {
+                let exposures = Arc::new(rows.remove(&unit).unwrap_or_default());
+                let key = (environment, unit.0, unit.1);
+                self.units.insert((erased_at, key.clone()), exposures.clone());
+                found.insert(key, exposures);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The unit's latest exposure to `flag` that `step` counts for.
+fn latest_before<'e>(
+    exposures: &'e [ExposureRow],
+    flag: &CompiledFlag,
+    step: &StepRow,
+) -> Option<&'e ExposureRow> {
+    let document = flag.document.as_ref()?;
+    let window_ms = document.window_hours(document.metric(&step.step)?) * HOUR_MS;
+    let inside =
+        |row: &&ExposureRow| row.flag == flag.number && row.at <= step.at && step.at < row.at + window_ms;
+    exposures.iter().filter(inside).max_by_key(|row| row.at)
+}
