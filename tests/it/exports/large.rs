@@ -100,7 +100,8 @@ fn an_export_of_any_length_takes_the_memory_of_a_page() {
     }
     assert!(wire.ended_well());
     assert_eq!(rows, ENOUGH + 1, "the head and all rows");
-    let more = peak_kib(&huidu) - before;
+    // The kernel adds up what each processor counted, so the peak may even seem to sink a little.
+    let more = peak_kib(&huidu).saturating_sub(before);
     assert!(bytes as u64 / 1024 > 2 * MEMORY_KIB_MAX, "{bytes} bytes are too few to show anything");
     assert!(more < MEMORY_KIB_MAX, "{more} KiB more for {bytes} bytes");
 }
