@@ -46,6 +46,21 @@ fn the_writing_connection_is_durable() {
 }
 
 #[test]
+fn the_log_is_folded_into_the_file_beside_an_open_writer() {
+    block_on(async {
+        let db = Database::start(Engine::Sqlite).await;
+        let environment = environment(&db, "production").await;
+        for n in 0..20 {
+            flag(&db, environment, &format!("folded-{n}")).await;
+        }
+        let in_file = || bytes(&db.file()).0.windows(9).any(|place| place == b"folded-19");
+        assert!(!in_file(), "what was written last stands in the log alone");
+        db.fold_log().await.unwrap();
+        assert!(in_file());
+    });
+}
+
+#[test]
 fn what_stands_at_the_path_is_told_and_left_alone() {
     block_on(async {
         let good = closed().await;
