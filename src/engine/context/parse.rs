@@ -78,17 +78,6 @@ impl Form {
 }
 
 fn parse<'a>(body: &'a [u8], attributes: &Attributes, form: Form) -> Result<Parsed<'a>, ContextError> {
-    let mut parsed = Parsed::default();
-    fill(&mut parsed, body, attributes, form)?;
-    Ok(parsed)
-}
-
-fn fill<'a>(
-    parsed: &mut Parsed<'a>,
-    body: &'a [u8],
-    attributes: &Attributes,
-    form: Form,
-) -> Result<(), ContextError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let good = body.get(..error.valid_up_to()).unwrap_or_default();
         let line_start = good.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -99,7 +88,7 @@ fn fill<'a>(
         }
     })?;
     let mut builder = Builder {
-        parsed: &mut *parsed,
+        parsed: Parsed::default(),
         attributes,
         fault: None,
         form,
@@ -109,7 +98,7 @@ fn fill<'a>(
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let outcome = Top(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
-    let Builder { fault, user_seen, flat_item, .. } = builder;
+    let Builder { mut parsed, fault, user_seen, flat_item, .. } = builder;
     if let Err(error) = outcome {
         let (line, column) = (error.line(), error.column());
         return Err(match fault {
@@ -134,7 +123,7 @@ fn fill<'a>(
     if form != Form::Badges {
         derive_amount(&mut parsed.context)?;
     }
-    Ok(())
+    Ok(parsed)
 }
 
 /// `order.amount`, if absent, is the sum of price x quantity; missing if an item has no price.
@@ -151,8 +140,7 @@ fn derive_amount(context: &mut Context<'_>) -> Result<(), ContextError> {
 }
 
 struct Builder<'a, 's> {
-    /// Filled in its place: it is large, and moving it costs as much as a few attributes.
-    parsed: &'s mut Parsed<'a>,
+    parsed: Parsed<'a>,
     attributes: &'s Attributes,
     /// The typed reason of a refusal: `serde`'s own errors carry only text.
     fault: Option<ContextError>,
