@@ -76,6 +76,20 @@ fn promtool_finds_nothing_to_complain_of() {
 }
 
 #[test]
+fn a_shopper_who_paid_before_and_sees_the_entry_then_counts_from_there_on() {
+    let huidu = Huidu::start();
+    huidu.create_flag(&gift());
+    // What the shopper saw, nothing, is remembered; the exposure must take that away.
+    accepted(&huidu, &paid("before", "u-1", HOUR_MS));
+    eventually("it is known that the shopper saw nothing", || {
+        text(&huidu).contains("cache=\"exposures_of_unit\"} 1")
+    });
+    accepted(&huidu, &json!({"type": "exposure", "token": Sealer::of(&huidu).token("u-1", 0)}));
+    accepted(&huidu, &paid("after", "u-1", 0));
+    eventually("the order counts", || steps(&huidu, "gift", "on", "treatment", "order_paid") == Some(1.0));
+}
+
+#[test]
 fn series_of_configured_flags_exist_as_0_and_archived_flags_have_none() {
     let huidu = Huidu::start();
     huidu.create_flag(&gift());
