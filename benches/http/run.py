@@ -24,10 +24,14 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / os.environ.get("BENCH_PROFILE", "release")
 ADMIN = "bench-admin-key-0123456789abcdefghij"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
+
+# Name, events a request, connections.
+INGEST = [("events, 100 a request", 100, 8), ("events, one a request", 1, 512)]
+SERIES = 10_000
 
 GOODS = [
     {"id": "g-1", "category": "shoes", "merchant": "m-7", "price": 45900, "quantity": 1},
@@ -219,20 +223,22 @@ def compare(limit, case, folder, arguments):
     }
 
 
+def events(server, folder, case, arguments):
+    """How fast new events are taken."""
+    name, many, connections = case
+    script = events_lua(folder, name, server.keys["server"], many)
+    wrk(server.url, 1, connections, script)
+    runs = [measured(server, server.url, script, arguments, connections) for _ in range(arguments.repetitions)]
+    return {
+        "events_per_second": middle([run["rate"] * many for run in runs]),
+        "p99_ms": middle([run["p99_ms"] for run in runs]),
+        "cpu_us_an_event": middle([run["cpu_us"] / many for run in runs]),
+        "refused": sum(run["refused"] for run in runs),
+    }
+
+
 def ingest(server, folder, arguments):
-    rows = []
-    for name, events, connections in [("events, 100 a request", 100, 8), ("events, one a request", 1, 512)]:
-        script = events_lua(folder, name, server.keys["server"], events)
-        runs = [measured(server, server.url, script, arguments, connections) for _ in range(arguments.repetitions)]
-        rows.append(
-            {
-                "case": name,
-                "events_per_second": middle([run["rate"] * events for run in runs]),
-                "p99_ms": middle([run["p99_ms"] for run in runs]),
-                "refused": sum(run["refused"] for run in runs),
-            }
-        )
-    return rows
+    return [{"case": case[0]} | events(server, folder, case, arguments) for case in INGEST]
 
 
 def upload(server, ids):
@@ -360,16 +366,57 @@ def under_pressure(server, case, arguments):
     return rows
 
 
+def scrape(server):
+    request = urllib.request.Request(server.url + "/metrics", headers={"Authorization": f"Bearer {ADMIN}"})
+    return urllib.request.urlopen(request).read()
+
+
+def series(server):
+    return sum(1 for line in scrape(server).splitlines() if line and not line.startswith(b"#"))
+
+
 def scrapes(server):
     """Milliseconds of a scrape, and how many series it has."""
     times = []
     for _ in range(20):
-        request = urllib.request.Request(server.url + "/metrics", headers={"Authorization": f"Bearer {ADMIN}"})
         began = time.monotonic()
-        text = urllib.request.urlopen(request).read()
+        scrape(server)
         times.append((time.monotonic() - began) * 1000)
-    series = sum(1 for line in text.splitlines() if line and not line.startswith(b"#"))
-    return {"series": series, "ms": middle(times)}
+    return {"series": series(server), "ms": middle(times)}
+
+
+def more_series(server):
+    """Adds flags like the seeded one, with three variants and all its steps, until there are so many series."""
+    example = json.loads((ROOT / "examples" / "wechat-scan-pay.json").read_text())
+    example |= {"value_type": "string", "variants": {"off": "off", "qr": "qr", "link": "link"}}
+    example["rules"][0]["serve"] = {"variant": "qr"}
+    example["rules"][1]["serve"]["rollout"]["split"] = {"qr": 1, "link": 1}
+    del example["placement"], example["position"]
+    number = 0
+    while series(server) < SERIES:
+        for _ in range(10):
+            number += 1
+            flag = example | {"key": f"more-{number}"}
+            call(server, "PUT", f"/v1/environments/production/flags/{flag['key']}", ADMIN, flag, {"If-None-Match": "*"})
+
+
+def beside_scrapes(server, case, arguments):
+    """The 99th percentile of decisions at 4 connections in quiet, and while one scrape follows the other each 100 ms."""
+    quiet, busy = [], []
+    for _ in range(arguments.repetitions):
+        quiet.append(wrk(server.url, arguments.seconds, 4, case[2]))
+        over = threading.Event()
+        thread = threading.Thread(target=lambda: [scrape(server) for _ in iter(lambda: over.wait(0.1), True)], daemon=True)
+        thread.start()
+        busy.append(wrk(server.url, arguments.seconds, 4, case[2]))
+        over.set()
+        thread.join()
+    return {
+        "quiet_p99_ms": middle([run["p99_ms"] for run in quiet]),
+        "busy_p99_ms": middle([run["p99_ms"] for run in busy]),
+        "quiet_rate": middle([run["rate"] for run in quiet]),
+        "busy_rate": middle([run["rate"] for run in busy]),
+    }
 
 
 def text(figures, digits=2):
@@ -381,9 +428,9 @@ def report(result):
     for row in result["http"]:
         cells = [row["case"], text(row["rate"], 0), text(row["limit_rate"], 0), text(row["R"]), text(row["p99_ms"]), text(row["p99_ratio"]), text(row["cpu_us_over_limit"], 1), f"{row['rss_mib']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| events | events/s | p99 ms | refused |", "| --- | --- | --- | --- |"]
+    lines += ["", "| events | events/s | p99 ms | CPU, us an event | refused |", "| --- | --- | --- | --- | --- |"]
     for row in result["ingest"]:
-        lines.append(f"| {row['case']} | {text(row['events_per_second'], 0)} | {text(row['p99_ms'], 1)} | {row['refused']} |")
+        lines.append(f"| {row['case']} | {text(row['events_per_second'], 0)} | {text(row['p99_ms'], 1)} | {text(row['cpu_us_an_event'], 1)} | {row['refused']} |")
     if result["pressure"]:
         lines += ["", "| connections | p99 ms quiet | p99 ms busy | ratio | requests/s quiet | busy | beside, a second |", "| --- | --- | --- | --- | --- | --- | --- |"]
         for row in result["pressure"]:
@@ -392,6 +439,11 @@ def report(result):
             lines.append("| " + " | ".join(cells) + " |")
     for row in result["metrics"]:
         lines += ["", f"A scrape of {row['series']} series: {text(row['ms'], 1)} ms."]
+        if "busy_p99_ms" in row:
+            lines += [
+                f"Decisions beside ten of them a second, 4 connections: p99 {text(row['quiet_p99_ms'])} ms quiet, {text(row['busy_p99_ms'])} ms busy;"
+                f" {text(row['quiet_rate'], 0)} a second quiet, {text(row['busy_rate'], 0)} busy."
+            ]
     if result["start"]:
         lines += ["", "| listed ids | start to first decision, ms | resident, MiB |", "| --- | --- | --- |"]
         for row in result["start"]:
@@ -427,6 +479,8 @@ def main():
             result["pressure"] = under_pressure(server, every[1], arguments)
         if wanted("metrics"):
             result["metrics"] = [scrapes(server)]
+            more_series(server)
+            result["metrics"].append(scrapes(server) | beside_scrapes(server, every[1], arguments))
         for process in [limit, server, strict]:
             process.end()
         if wanted("start"):

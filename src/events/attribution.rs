@@ -10,7 +10,7 @@ use super::count::Counter;
 use crate::clock::HOUR_MS;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::Arm;
-use crate::engine::map::{Map, Set};
+use crate::engine::map::Map;
 use crate::store::{ExposureRow, StepRow, Store, StoreError};
 
 /// Bytes of exposures that are kept in memory by unit.
@@ -24,6 +24,12 @@ const WAITING_MAX: usize = 64;
 pub(super) type Unit = (i64, String, String);
 /// A unit in the cache, with the last erasure that its exposures have seen.
 type CachedUnit = (i64, Unit);
+
+/// What a unit saw.
+type Seen = Arc<Vec<ExposureRow>>;
+
+/// Units, as attribute and unit, and the places of their steps.
+type Places = Map<(String, String), Vec<usize>>;
 
 /// What one commit stored.
 #[derive(Default)]
@@ -42,11 +48,11 @@ pub(super) fn start(store: Store, counter: Counter) -> (mpsc::Sender<Stored>, to
         .time_to_live(UNITS_CACHED_FOR)
         .build();
     let (sender, commits) = mpsc::channel(WAITING_MAX);
-    (sender, tokio::spawn(Attribution { store, counter, units }.run(commits)))
+    (sender, tokio::spawn(Attribution { store, counter, units, nothing: Seen::default() }.run(commits)))
 }
 
 /// Bytes that a unit takes in the cache, about.
-fn weight((_, unit): &CachedUnit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
+fn weight((_, unit): &CachedUnit, exposures: &Seen) -> u32 {
     let texts = |row: &ExposureRow| {
         row.unit.len()
             + row.rule.len()
@@ -61,7 +67,9 @@ fn weight((_, unit): &CachedUnit, exposures: &Arc<Vec<ExposureRow>>) -> u32 {
 struct Attribution {
     store: Store,
     counter: Counter,
-    units: Cache<CachedUnit, Arc<Vec<ExposureRow>>>,
+    units: Cache<CachedUnit, Seen>,
+    /// Of all that saw nothing.
+    nothing: Seen,
 }
 
 impl Attribution {
@@ -74,29 +82,30 @@ impl Attribution {
                 self.units.invalidate(&(erased_at, (environment, attribute, unit)));
             }
             let steps: Vec<StepRow> = taken.drain(..).flat_map(|stored| stored.steps).collect();
-            self.attribute(&steps).await;
+            self.attribute(steps).await;
         }
     }
 
     /// Counts metric steps once a flag, with variant and arm of the unit's latest exposure before them within the window.
-    async fn attribute(&self, steps: &[StepRow]) {
+    async fn attribute(&self, mut steps: Vec<StepRow>) {
         if steps.is_empty() {
             return;
         }
-        let exposures = match self.exposures_of(steps).await {
+        let exposures = match self.exposures_of(&mut steps).await {
             Ok(exposures) => exposures,
             Err(error) => {
                 tracing::warn!(%error, "metric steps are stored, but could not be counted for Prometheus");
                 return;
             }
         };
-        for step in steps {
+        for (step, exposures) in steps.iter().zip(exposures) {
+            if exposures.is_empty() {
+                continue;
+            }
             let Some(published) = self.counter.published(step.environment) else { continue };
             let Some(used) = published.snapshot.step(&step.step) else { continue };
-            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
-            let Some(exposures) = exposures.get(&key) else { continue };
             for flag in used.flags.iter().filter_map(|index| published.snapshot.flag(*index)) {
-                if let Some(exposure) = latest_before(exposures, flag, step)
+                if let Some(exposure) = latest_before(&exposures, flag, step)
                     && let Some(arm) = Arm::from_number(exposure.arm)
                 {
                     self.counter.step(step, flag.number, &exposure.variant, arm);
@@ -105,36 +114,48 @@ impl Attribution {
         }
     }
 
-    /// The exposures of the steps' units: from the cache, the rest by one query an environment.
-    async fn exposures_of(&self, steps: &[StepRow]) -> Result<Map<Unit, Arc<Vec<ExposureRow>>>, StoreError> {
-        let (hits, misses) = ("exposures_of_unit", "exposures_of_unit");
-        let mut found = Map::default();
-        let mut missing: Map<(i64, i64), Set<(String, String)>> = Map::default();
-        for step in steps {
-            let key = (step.environment, step.unit_attribute.clone(), step.unit.clone());
+    /// The exposures of each step's unit, which is taken out of it: from the cache, the rest by one query an environment.
+    async fn exposures_of(&self, steps: &mut [StepRow]) -> Result<Vec<Seen>, StoreError> {
+        let metrics = &self.counter.metrics;
+        let hits = metrics.cache_hits.with_label_values(&["exposures_of_unit"]);
+        let misses = metrics.cache_misses.with_label_values(&["exposures_of_unit"]);
+        let mut found = vec![self.nothing.clone(); steps.len()];
+        // By environment and the last erasure.
+        let mut missing: Map<(i64, i64), Places> = Map::default();
+        for (at, (step, seen)) in steps.iter_mut().zip(&mut found).enumerate() {
+            let unit =
+                (step.environment, std::mem::take(&mut step.unit_attribute), std::mem::take(&mut step.unit));
             // Read before the exposures are, so that none from before an erasure is found after it.
-            let cached = (self.counter.erased_at(step.environment), key);
-            if let Some(exposures) = self.units.get(&cached) {
-                self.counter.metrics.cache_hits.with_label_values(&[hits]).inc();
-                found.insert(cached.1, exposures);
+            let key = (self.counter.erased_at(step.environment), unit);
+            if let Some(exposures) = self.units.get(&key) {
+                hits.inc();
+                *seen = exposures;
             } else {
-                self.counter.metrics.cache_misses.with_label_values(&[misses]).inc();
-                let (erased_at, (environment, attribute, unit)) = cached;
-                missing.entry((environment, erased_at)).or_default().insert((attribute, unit));
+                misses.inc();
+                let (erased_at, (environment, attribute, unit)) = key;
+                missing
+                    .entry((environment, erased_at))
+                    .or_default()
+                    .entry((attribute, unit))
+                    .or_default()
+                    .push(at);
             }
         }
         for ((environment, erased_at), units) in missing {
             let asked: Vec<(&str, &str)> =
-                units.iter().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
+                units.keys().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
             let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
             for row in self.store.unit_exposures(environment, &asked).await? {
                 rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
             }
-            for unit in units {
-                let exposures = Arc::new(rows.remove(&unit).unwrap_or_default());
-                let key = (environment, unit.0, unit.1);
-                self.units.insert((erased_at, key.clone()), exposures.clone());
-                found.insert(key, exposures);
+            for (unit, places) in units {
+                let exposures = rows.remove(&unit).map_or_else(|| self.nothing.clone(), Arc::new);
+                for at in places {
+                    if let Some(seen) = found.get_mut(at) {
+                        *seen = exposures.clone();
+                    }
+                }
+                self.units.insert((erased_at, (environment, unit.0, unit.1)), exposures);
             }
         }
         Ok(found)

@@ -122,7 +122,8 @@ pub struct Checker<'c> {
 
 /// A refusal without its place.
 type Refused = (&'static str, Cow<'static, str>);
-type Units = BTreeMap<String, String>;
+/// Units by attribute.
+type Units<'s> = BTreeMap<&'s str, &'s str>;
 
 fn invalid(detail: impl Into<Cow<'static, str>>) -> Refused {
     ("event_invalid", detail.into())
@@ -196,7 +197,7 @@ impl Checker<'_> {
         let variant =
             flag.variant_index(variant).ok_or_else(|| invalid("`variant`: the flag has no such variant"))?;
         let units = units(sent)?;
-        let unit = units.get(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
+        let unit = *units.get(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
         let stage =
             flag.stage.ok_or(("flag_not_open", "the flag is not live, or its end has passed".into()))?;
         let body = sent.context.map(context_body);
@@ -236,7 +237,7 @@ impl Checker<'_> {
     }
 
     /// The context of a reported exposure; its own unit is the event's.
-    fn context<'b>(&self, body: Option<&'b str>, units: &'b Units) -> Result<Context<'b>, Refused> {
+    fn context<'b>(&self, body: Option<&'b str>, units: &Units<'b>) -> Result<Context<'b>, Refused> {
         let mut context = match body {
             Some(body) => {
                 let parsed = parse_ofrep(body.as_bytes(), self.snapshot().attributes());
@@ -288,7 +289,7 @@ impl Checker<'_> {
             }
         }
         let id = sent.id.as_deref().ok_or_else(|| invalid("`id` is required for a step"))?;
-        let id = text_id("id", id)?;
+        let id = text_id("id", id)?.to_owned();
         let step = sent.step.as_deref().ok_or_else(|| invalid("`step` is required"))?;
         let used = self.snapshot().step(step).ok_or(("unknown_step", "no flag declares this step".into()))?;
         let (value, currency) = self.value(sent)?;
@@ -297,7 +298,11 @@ impl Checker<'_> {
             environment: self.snapshot().environment_number(),
             step: step.to_owned(),
             id,
-            order_id: sent.order_id.as_deref().map(|id| text_id("order_id", id)).transpose()?,
+            order_id: sent
+                .order_id
+                .as_deref()
+                .map(|id| text_id("order_id", id).map(str::to_owned))
+                .transpose()?,
             attributes: self.declared(sent, step, used)?,
             value,
             currency,
@@ -353,17 +358,21 @@ impl Checker<'_> {
         if self.role == Role::Client {
             return Err(SERVER_KEY);
         }
-        let units = units(sent)?;
-        let of = |(attribute, unit): (&String, &String)| StepRow {
+        let mut units = units(sent)?;
+        let of = |(attribute, unit): (&str, &str), row| StepRow {
             unit: self.unit_ids.stored(unit),
-            unit_attribute: attribute.clone(),
-            ..row.clone()
+            unit_attribute: attribute.to_owned(),
+            ..row
         };
         match used.kind {
-            StepKind::Metric if units.is_empty() => {
-                Err(invalid("`user_id` or `units` is required without a token"))
+            StepKind::Metric => {
+                let last = units.pop_last();
+                let last = last.ok_or_else(|| invalid("`user_id` or `units` is required without a token"))?;
+                let mut rows: Vec<CheckedStep> =
+                    units.into_iter().map(|unit| of(unit, row.clone()).into()).collect();
+                rows.push(of(last, row).into());
+                Ok(rows)
             }
-            StepKind::Metric => Ok(units.iter().map(|unit| of(unit).into()).collect()),
             StepKind::Stop => {
                 let flag = self
                     .named_flag(sent)?
@@ -372,8 +381,9 @@ impl Checker<'_> {
                     return Err(("unknown_step", "the step is no stop of this flag".into()));
                 }
                 // Only the flag's own unit can have been exposed to it.
-                let unit = units.get_key_value(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
-                Ok(vec![StepRow { flag: Some(flag.number), resolve: true, ..of(unit) }.into()])
+                let own = units.get_key_value(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
+                let unit = of((own.0, own.1), row);
+                Ok(vec![StepRow { flag: Some(flag.number), resolve: true, ..unit }.into()])
             }
         }
     }
@@ -479,24 +489,24 @@ fn missing_unit(flag: &CompiledFlag) -> Refused {
     ))
 }
 
-fn text_id(field: &str, id: &str) -> Result<String, Refused> {
+fn text_id<'i>(field: &str, id: &'i str) -> Result<&'i str, Refused> {
     if (1..=ID_BYTES_MAX).contains(&id.len()) {
-        return Ok(id.to_owned());
+        return Ok(id);
     }
     Err(invalid(format!("`{field}` has 1 to {ID_BYTES_MAX} bytes")))
 }
 
 /// The units that an event names, by attribute.
-fn units(sent: &Sent<'_>) -> Result<Units, Refused> {
+fn units<'s>(sent: &'s Sent<'_>) -> Result<Units<'s>, Refused> {
     let mut units = Units::new();
     for (attribute, unit) in sent.units.iter().flatten() {
-        let known = Attribute::parse(attribute).filter(|attribute| attribute.scope != Scope::Goods);
-        let attribute =
-            known.ok_or_else(|| invalid("`units` is keyed by `user.*` or `order.*` attributes"))?;
-        units.insert(attribute.to_string(), text_id("units", unit)?);
+        if Attribute::parse(attribute).is_none_or(|attribute| attribute.scope == Scope::Goods) {
+            return Err(invalid("`units` is keyed by `user.*` or `order.*` attributes"));
+        }
+        units.insert(&**attribute, text_id("units", unit)?);
     }
-    if let Some(user) = &sent.user_id
-        && units.insert("user.id".to_owned(), text_id("user_id", user)?).is_some_and(|other| other != **user)
+    if let Some(user) = sent.user_id.as_deref()
+        && units.insert("user.id", text_id("user_id", user)?).is_some_and(|other| other != user)
     {
         return Err(invalid("`user_id` and `units` name different users"));
     }

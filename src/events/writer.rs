@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use moka::sync::Cache;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::attribution::{self, Stored};
 use super::check::Rows;
@@ -13,7 +13,9 @@ use super::queue::{Fate, Job, Queue, Waiting};
 use crate::clock::SharedClock;
 use crate::engine::decision::Arm;
 use crate::live::Live;
-use crate::store::{EventBatch, ExposureOutcome, ExposureRow, LATE_AFTER_MS, StepOutcome, Store, StoreError};
+use crate::store::{
+    EventBatch, EventOutcome, ExposureOutcome, ExposureRow, LATE_AFTER_MS, StepOutcome, Store, StoreError,
+};
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of exposures that are known to be stored: repeating one needs no write.
@@ -75,74 +77,113 @@ struct Writer {
     batch_max: usize,
 }
 
+/// A call whose rows are gathered, and how many of them are its own.
+struct Call {
+    answer: oneshot::Sender<Result<Vec<Fate>, Arc<StoreError>>>,
+    events: usize,
+    exposures: usize,
+    steps: usize,
+}
+
+/// Variant and arm that a stop's token says.
+type Measured = Option<(String, Arm)>;
+
 /// Rows of some calls, and which event each belongs to.
 #[derive(Default)]
 struct Gathered {
+    calls: Vec<Call>,
     batch: EventBatch,
-    exposure_events: Vec<usize>,
-    step_events: Vec<usize>,
-    measured: Vec<Option<(String, Arm)>>,
+    /// Beside the exposures: the event, and under what it is remembered.
+    exposures: Vec<(usize, Exposed)>,
+    /// Beside the steps: the event, and what was measured.
+    steps: Vec<(usize, Measured)>,
     events: usize,
 }
 
 impl Gathered {
-    /// The rows of `jobs`, without the exposures of which `is_stored` knows that they would change nothing.
-    fn of<'j>(jobs: impl IntoIterator<Item = &'j Job>, is_stored: impl Fn(&ExposureRow) -> bool) -> Self {
-        let mut gathered = Self::default();
-        for rows in jobs.into_iter().flat_map(|job| &job.events) {
+    fn add(&mut self, job: Job, writer: &Writer) {
+        let (exposures, steps) = (self.exposures.len(), self.steps.len());
+        let events = job.events.len();
+        for rows in job.events {
             match rows {
-                Rows::Exposure(row) if is_stored(row) => {}
                 Rows::Exposure(row) => {
-                    gathered.batch.exposures.push(row.clone());
-                    gathered.exposure_events.push(gathered.events);
+                    if let Some(key) = writer.unknown(&row) {
+                        self.batch.exposures.push(row);
+                        self.exposures.push((self.events, key));
+                    }
                 }
                 Rows::Steps(rows) => {
-                    gathered.batch.steps.extend(rows.iter().map(|step| step.row.clone()));
-                    gathered.measured.extend(rows.iter().map(|step| step.measured.clone()));
-                    gathered.step_events.extend(rows.iter().map(|_| gathered.events));
+                    for step in rows {
+                        self.batch.steps.push(step.row);
+                        self.steps.push((self.events, step.measured));
+                    }
                 }
             }
-            gathered.events += 1;
+            self.events += 1;
         }
-        gathered
+        let (exposures, steps) = (self.exposures.len() - exposures, self.steps.len() - steps);
+        self.calls.push(Call { answer: job.answer, events, exposures, steps });
+    }
+
+    /// Each call alone.
+    fn apart(self) -> Vec<Self> {
+        let mut rows = (self.batch.exposures.into_iter(), self.batch.steps.into_iter());
+        let mut beside = (self.exposures.into_iter(), self.steps.into_iter());
+        let mut before = 0;
+        let alone = self.calls.into_iter().map(|call| {
+            let first = before;
+            before += call.events;
+            Self {
+                batch: EventBatch {
+                    exposures: rows.0.by_ref().take(call.exposures).collect(),
+                    steps: rows.1.by_ref().take(call.steps).collect(),
+                },
+                exposures: beside
+                    .0
+                    .by_ref()
+                    .take(call.exposures)
+                    .map(|(at, key)| (at - first, key))
+                    .collect(),
+                steps: beside.1.by_ref().take(call.steps).map(|(at, told)| (at - first, told)).collect(),
+                events: call.events,
+                calls: vec![call],
+            }
+        });
+        alone.collect()
     }
 }
 
 impl Writer {
     async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(first) = jobs.recv().await {
-            let mut count = first.events.len();
-            let mut taken = vec![first];
-            while count < self.batch_max {
+            let mut gathered = Gathered::default();
+            let mut bytes = first.bytes;
+            gathered.add(first, &self);
+            while gathered.events < self.batch_max {
                 let Ok(job) = jobs.try_recv() else { break };
-                count += job.events.len();
-                taken.push(job);
+                bytes += job.bytes;
+                gathered.add(job, &self);
             }
-            let bytes = taken.iter().map(|job| job.bytes).sum();
-            self.write(taken).await;
+            let count = gathered.events;
+            self.write(gathered).await;
             self.waiting.events.fetch_sub(count, Ordering::AcqRel);
             self.waiting.bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
 
-    async fn write(&self, jobs: Vec<Job>) {
-        match self.commit(&jobs).await {
-            Ok((fates, stored)) => {
-                let mut fates = fates.into_iter();
-                for job in jobs {
-                    let own = fates.by_ref().take(job.events.len()).collect();
-                    // A caller that went away has its events stored all the same.
-                    drop(job.answer.send(Ok(own)));
-                }
+    async fn write(&self, gathered: Gathered) {
+        match self.append(&gathered.batch).await {
+            Ok(outcome) => {
+                let stored = self.answer(gathered, &outcome);
                 if !stored.shown.is_empty() || !stored.steps.is_empty() {
                     // It ends after the writer only.
                     drop(self.commits.send(stored).await);
                 }
             }
             // What the database refuses as such must not cost the other calls of the batch their events.
-            Err(StoreError::Statement(_) | StoreError::Corrupt { .. }) if jobs.len() > 1 => {
-                for job in jobs {
-                    Box::pin(self.write(vec![job])).await;
+            Err(StoreError::Statement(_) | StoreError::Corrupt { .. }) if gathered.calls.len() > 1 => {
+                for alone in gathered.apart() {
+                    Box::pin(self.write(alone)).await;
                 }
             }
             Err(error) => {
@@ -151,75 +192,78 @@ impl Writer {
                     tracing::error!(%error, "events could not be stored; their senders were told");
                 }
                 let error = Arc::new(error);
-                for job in jobs {
-                    drop(job.answer.send(Err(error.clone())));
+                for call in gathered.calls {
+                    drop(call.answer.send(Err(error.clone())));
                 }
             }
         }
     }
 
-    /// Stores the events of `jobs`; what became of each, and what is to be counted later.
-    async fn commit(&self, jobs: &[Job]) -> Result<(Vec<Fate>, Stored), StoreError> {
-        let gathered = Gathered::of(jobs, |row| self.is_stored(row));
-        let mut fates = vec![Fate::Duplicate; gathered.events];
-        if gathered.batch.exposures.is_empty() && gathered.batch.steps.is_empty() {
-            return Ok((fates, Stored::default()));
+    async fn append(&self, batch: &EventBatch) -> Result<EventOutcome, StoreError> {
+        if batch.exposures.is_empty() && batch.steps.is_empty() {
+            return Ok(EventOutcome::default());
         }
-        let keys: Vec<Exposed> = gathered.batch.exposures.iter().map(|row| self.stored_key(row)).collect();
         let began = self.clock.monotonic_ns();
-        let outcome = self.store.append_events(&gathered.batch, self.clock.now_ms() - LATE_AFTER_MS).await?;
+        let outcome = self.store.append_events(batch, self.clock.now_ms() - LATE_AFTER_MS).await?;
         let took = std::time::Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began));
         self.counter.metrics.event_commit.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
-        let mut accept = |event: Option<&usize>| {
-            if let Some(fate) = event.and_then(|event| fates.get_mut(*event)) {
+        Ok(outcome)
+    }
+
+    /// Tells every call what became of its events, and counts them; what is to be counted later is handed back.
+    fn answer(&self, gathered: Gathered, outcome: &EventOutcome) -> Stored {
+        let mut fates = vec![Fate::Duplicate; gathered.events];
+        let mut accept = |event: usize| {
+            if let Some(fate) = fates.get_mut(event) {
                 *fate = Fate::Accepted;
             }
         };
         let mut stored = Stored::default();
-        let exposures = gathered.batch.exposures.iter().zip(&outcome.exposures).zip(keys).enumerate();
-        for (at, ((row, outcome), key)) in exposures {
-            if *outcome != ExposureOutcome::Duplicate {
-                accept(gathered.exposure_events.get(at));
-                stored.shown.push((row.environment, row.unit_attribute.clone(), row.unit.clone()));
-            }
-            if *outcome == ExposureOutcome::Added {
-                self.counter.exposure(row);
-            }
+        let exposures = gathered.batch.exposures.into_iter().zip(gathered.exposures);
+        for ((row, (event, key)), outcome) in exposures.zip(&outcome.exposures) {
             // Whatever became of it: what is stored now is not later than this.
             let at = self.stored.get(&key).map_or(row.at, |known| known.min(row.at));
             self.stored.insert(key, at);
-        }
-        for (at, (row, outcome)) in gathered.batch.steps.iter().zip(&outcome.steps).enumerate() {
-            let StepOutcome::Added { variant, arm, .. } = outcome else { continue };
-            accept(gathered.step_events.get(at));
-            match row.flag {
-                Some(flag) => {
-                    let of_token =
-                        gathered.measured.get(at).and_then(Option::as_ref).map(|(v, arm)| (v.as_str(), *arm));
-                    let found = variant.as_deref().zip(arm.and_then(Arm::from_number));
-                    if let Some((variant, arm)) = of_token.or(found) {
-                        self.counter.step(row, flag, variant, arm);
-                    }
-                }
-                None => stored.steps.push(row.clone()),
+            if *outcome == ExposureOutcome::Added {
+                self.counter.exposure(&row);
+            }
+            if *outcome != ExposureOutcome::Duplicate {
+                accept(event);
+                stored.shown.push((row.environment, row.unit_attribute, row.unit));
             }
         }
-        Ok((fates, stored))
+        let steps = gathered.batch.steps.into_iter().zip(gathered.steps);
+        for ((row, (event, of_token)), outcome) in steps.zip(&outcome.steps) {
+            let StepOutcome::Added { variant, arm, .. } = outcome else { continue };
+            accept(event);
+            let Some(flag) = row.flag else {
+                stored.steps.push(row);
+                continue;
+            };
+            let of_token = of_token.as_ref().map(|(variant, arm)| (variant.as_str(), *arm));
+            let found = variant.as_deref().zip(arm.and_then(Arm::from_number));
+            if let Some((variant, arm)) = of_token.or(found) {
+                self.counter.step(&row, flag, variant, arm);
+            }
+        }
+        let mut fates = fates.into_iter();
+        for call in gathered.calls {
+            let own = fates.by_ref().take(call.events).collect();
+            // A caller that went away has its events stored all the same.
+            drop(call.answer.send(Ok(own)));
+        }
+        stored
     }
 
-    /// Under what an exposure is remembered. Made before it is stored, so that nothing stored before an erasure is
-    /// remembered after it.
-    fn stored_key(&self, row: &ExposureRow) -> Exposed {
+    /// Under what an exposure is to be remembered; `None` if it is known to be stored, with a time that is not later.
+    /// Made before it is stored, so that nothing stored before an erasure is remembered after it.
+    fn unknown(&self, row: &ExposureRow) -> Option<Exposed> {
         let erased_at = self.counter.erased_at(row.environment);
-        (erased_at, row.environment, row.unit.clone(), row.flag, row.stage, row.rule.clone())
-    }
-
-    /// Whether the exposure is known to be stored, and with a time that is not later.
-    fn is_stored(&self, row: &ExposureRow) -> bool {
-        let known = self.stored.get(&self.stored_key(row)).is_some_and(|at| at <= row.at);
+        let key = (erased_at, row.environment, row.unit.clone(), row.flag, row.stage, row.rule.clone());
+        let known = self.stored.get(&key).is_some_and(|at| at <= row.at);
         let counter =
             if known { &self.counter.metrics.cache_hits } else { &self.counter.metrics.cache_misses };
         counter.with_label_values(&["exposures"]).inc();
-        known
+        (!known).then_some(key)
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{Jobs, ticks};
 
-/// How often it is done while events come. In a second of full load the log grows by a hundred megabytes.
-const FOLD_EVERY: Duration = Duration::from_millis(250);
+/// How often it is done while events come. In a second of full load the log grows by a hundred megabytes, and what was not
+/// yet folded in when it is full, the writer folds in itself while events wait.
+const FOLD_EVERY: Duration = Duration::from_millis(100);
 
 impl Jobs {
     pub(super) async fn fold_log(&self) {

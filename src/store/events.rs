@@ -4,16 +4,17 @@
 //! was read at the beginning holds until the commit, and the count of exposed users stays exact.
 
 mod plan;
+mod rows;
 
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use plan::{Book, StoredRow};
+use plan::Book;
 
 use super::Store;
 use super::error::StoreError;
-use super::lent::{Lent, both, run};
+use super::lent::{Lent, each, run};
 use super::marks::Late;
 
 pub use super::exposed::ExposedUsersRow;
@@ -128,15 +129,6 @@ pub struct EventOutcome {
 /// The key of a step.
 type StepKey<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 
-#[derive(sqlx::FromRow)]
-struct AddedStep {
-    environment: i64,
-    unit: String,
-    unit_attribute: String,
-    step: String,
-    id: String,
-}
-
 impl Store {
     /// Writes a batch in one transaction. All of it is durable when this returns, or none. Rows from before
     /// `late_before_ms` may come after their hour was counted: see [`super::LATE_AFTER_MS`].
@@ -150,15 +142,14 @@ impl Store {
     ) -> Result<EventOutcome, StoreError> {
         let mut lent = self.write_transaction("append events", self.deadlines.write).await?;
         lock(&mut lent).await?;
-        let touched = json(&plan::touched(batch))?;
-        let stored = stored(&mut lent, &touched).await?;
+        let stored = rows::stored(&mut lent, &plan::touched(batch)).await?;
         let mut book = Book::new(&stored);
         let exposures = batch.exposures.iter().map(|row| book.enter(row)).collect();
-        upsert(&mut lent, &json(&book.changed())?).await?;
+        rows::upsert(&mut lent, &book.changed()).await?;
         count(&mut lent, &json(&book.differences())?).await?;
         let mut late = Late::default();
         book.late(late_before_ms, &mut late);
-        let steps = append_steps(&mut lent, batch, &book).await?;
+        let steps = self.append_steps(&mut lent, batch, &book).await?;
         for (row, outcome) in batch.steps.iter().zip(&steps) {
             if row.at < late_before_ms && *outcome != StepOutcome::Duplicate {
                 late.step(row.environment, &row.unit, row.flag, row.at);
@@ -169,12 +160,37 @@ impl Store {
         self.events_written.fetch_add(1, Ordering::Release);
         Ok(EventOutcome { exposures, steps })
     }
+
+    async fn append_steps(
+        &self,
+        lent: &mut Lent,
+        batch: &EventBatch,
+        book: &Book<'_>,
+    ) -> Result<Vec<StepOutcome>, StoreError> {
+        let plan = plan::steps(&batch.steps, book);
+        let added = rows::insert(lent, &plan.rows).await?;
+        let unsure: Vec<_> =
+            plan.rows.iter().zip(&added).filter(|(_, a)| a.is_none()).map(|(row, _)| *row).collect();
+        // Nobody else writes, and a reader sees what was there before this transaction.
+        let mut known = if unsure.is_empty() {
+            Vec::new()
+        } else {
+            rows::known(&mut self.reader("known steps").await?, &unsure).await?
+        }
+        .into_iter();
+        let added: Vec<bool> =
+            added.into_iter().map(|a| a.unwrap_or_else(|| known.next() == Some(false))).collect();
+        Ok(plan.outcome(&added))
+    }
 }
 
 /// Waits until no other writer of events is at work, and keeps others waiting until the commit.
 pub(super) async fn lock(lent: &mut Lent) -> Result<(), StoreError> {
-    let lock = lent.pick("SELECT 1", "SELECT value FROM meta WHERE key = 'events_lock' FOR UPDATE");
-    run!(lent, "lock events", sqlx::query(lock)).map(drop)
+    each!(lent, "lock events",
+    sqlite _c => std::future::ready(Ok(())),
+    postgres c => async {
+        sqlx::query("SELECT value FROM meta WHERE key = 'events_lock' FOR UPDATE").execute(c).await.map(drop)
+    })
 }
 
 /// The rows as one JSON parameter; `None` for no rows.
@@ -183,46 +199,6 @@ fn json<T: Serialize>(rows: &[T]) -> Result<Option<String>, StoreError> {
         return Ok(None);
     }
     serde_json::to_string(rows).map(Some).map_err(|e| StoreError::Statement(e.to_string()))
-}
-
-async fn stored(lent: &mut Lent, touched: &Option<String>) -> Result<Vec<StoredRow>, StoreError> {
-    let Some(touched) = touched else { return Ok(Vec::new()) };
-    let sql = lent.pick(
-        "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.at
-         FROM json_each($1) AS j CROSS JOIN exposures AS x
-           ON x.environment = j.value ->> 'e' AND x.unit = j.value ->> 'u' AND x.flag = j.value ->> 'f'",
-        "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.at
-         FROM json_to_recordset($1::json) AS j(e bigint, u text, f bigint)
-         JOIN exposures AS x ON x.environment = j.e AND x.unit = j.u AND x.flag = j.f",
-    );
-    both!(lent, "stored exposures", c => sqlx::query_as::<_, StoredRow>(sql).bind(touched.as_str()).fetch_all(c))
-}
-
-async fn upsert(lent: &mut Lent, rows: &Option<String>) -> Result<(), StoreError> {
-    let Some(rows) = rows else { return Ok(()) };
-    let sql = lent.pick(
-        "INSERT INTO exposures (environment, unit, flag, stage, rule, unit_attribute, arm, variant, bucket, at,
-                                captured, replaced)
-         SELECT value ->> 'e', value ->> 'u', value ->> 'f', value ->> 's', value ->> 'r', value ->> 'k',
-                value ->> 'a', value ->> 'v', value ->> 'b', value ->> 't', value ->> 'c', value ->> 'n'
-         FROM json_each($1) WHERE true
-         ON CONFLICT (environment, unit, flag, stage, rule) DO UPDATE
-         SET unit_attribute = excluded.unit_attribute, arm = excluded.arm, variant = excluded.variant,
-             bucket = excluded.bucket, at = excluded.at, captured = excluded.captured,
-             replaced = exposures.replaced + excluded.replaced
-         WHERE excluded.at < exposures.at",
-        "INSERT INTO exposures (environment, unit, flag, stage, rule, unit_attribute, arm, variant, bucket, at,
-                                captured, replaced)
-         SELECT e, u, f, s, r, k, a, v, b, t, c, n
-         FROM json_to_recordset($1::json) AS j(e bigint, u text, f bigint, s bigint, r text, k text, a bigint,
-                                               v text, b bigint, t bigint, c text, n bigint)
-         ON CONFLICT (environment, unit, flag, stage, rule) DO UPDATE
-         SET unit_attribute = excluded.unit_attribute, arm = excluded.arm, variant = excluded.variant,
-             bucket = excluded.bucket, at = excluded.at, captured = excluded.captured,
-             replaced = exposures.replaced + excluded.replaced
-         WHERE excluded.at < exposures.at",
-    );
-    run!(lent, "upsert exposures", sqlx::query(sql).bind(rows.as_str())).map(drop)
 }
 
 /// Changes the counts of exposed users by these differences, as JSON.
@@ -239,46 +215,4 @@ pub(super) async fn count(lent: &mut Lent, differences: &Option<String>) -> Resu
          ON CONFLICT (environment, flag, variant, arm) DO UPDATE SET users = exposed_users.users + excluded.users",
     );
     run!(lent, "count exposed users", sqlx::query(sql).bind(differences.as_str())).map(drop)
-}
-
-async fn append_steps(
-    lent: &mut Lent,
-    batch: &EventBatch,
-    book: &Book<'_>,
-) -> Result<Vec<StepOutcome>, StoreError> {
-    let plan = plan::steps(&batch.steps, book);
-    let rows: Vec<_> = plan.first.values().map(|step| &step.row).collect();
-    let added = insert_steps(lent, &json(&rows)?).await?;
-    let mut added: std::collections::BTreeSet<StepKey<'_>> = added
-        .iter()
-        .map(|s| (s.environment, s.unit.as_str(), s.unit_attribute.as_str(), s.step.as_str(), s.id.as_str()))
-        .collect();
-    // The first of its key takes the row; whatever comes after it finds the key gone.
-    let outcome = batch.steps.iter().map(|step| {
-        let key = plan::step_key(step);
-        match plan.first.get(&key) {
-            Some(first) if added.remove(&key) => first.outcome(),
-            _ => StepOutcome::Duplicate,
-        }
-    });
-    Ok(outcome.collect())
-}
-
-async fn insert_steps(lent: &mut Lent, rows: &Option<String>) -> Result<Vec<AddedStep>, StoreError> {
-    let Some(rows) = rows else { return Ok(Vec::new()) };
-    let sql = lent.pick(
-        "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
-                            order_id, at, attributes)
-         SELECT value ->> 'e', value ->> 'u', value ->> 'k', value ->> 'p', value ->> 'i', value ->> 'f',
-                value ->> 's', value ->> 'r', value ->> 'v', value ->> 'c', value ->> 'o', value ->> 't', value ->> 'a'
-         FROM json_each($1) WHERE true
-         ON CONFLICT DO NOTHING RETURNING environment, unit, unit_attribute, step, id",
-        "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
-                            order_id, at, attributes)
-         SELECT e, u, k, p, i, f, s, r, v, c, o, t, a
-         FROM json_to_recordset($1::json) AS j(e bigint, u text, k text, p text, i text, f bigint, s bigint,
-                                               r text, v bigint, c text, o text, t bigint, a text)
-         ON CONFLICT DO NOTHING RETURNING environment, unit, unit_attribute, step, id",
-    );
-    both!(lent, "insert steps", c => sqlx::query_as::<_, AddedStep>(sql).bind(rows.as_str()).fetch_all(c))
 }

@@ -1,8 +1,36 @@
 //! Who was exposed: counts for metrics, and the exposures of units.
 
+use sqlx::Arguments as _;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::SqliteArguments;
+
+use super::bulk::{Bulk, Row, column};
 use super::error::StoreError;
-use super::lent::both;
+use super::lent::{both, each};
 use super::{ExposureRow, Store};
+
+static OF_UNITS: Bulk = Bulk::new(
+    "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.bucket, x.at, x.captured
+     FROM (VALUES ",
+    3,
+    ") AS j CROSS JOIN exposures AS x
+       ON x.environment = j.column1 AND x.unit = j.column2 AND x.unit_attribute = j.column3",
+);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Asked<'a> {
+    e: i64,
+    u: &'a str,
+    k: &'a str,
+}
+
+impl Row for Asked<'_> {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        to.add(self.e)?;
+        to.add(self.u)?;
+        to.add(self.k)
+    }
+}
 
 /// How many units with a stored exposure to a variant of a flag there are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
@@ -43,7 +71,7 @@ impl Store {
             .bind(environment).fetch_all(c))
     }
 
-    /// The exposures of units, each given as unit attribute and unit.
+    /// The exposures of units, each given as unit attribute and unit; by unit, flag, stage and rule.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
@@ -52,25 +80,31 @@ impl Store {
         environment: i64,
         units: &[(&str, &str)],
     ) -> Result<Vec<ExposureRow>, StoreError> {
-        let mut units = units.to_vec();
+        let mut units: Vec<Asked<'_>> = units.iter().map(|(k, u)| Asked { e: environment, u, k }).collect();
         units.sort_unstable();
         units.dedup();
-        let units: Vec<_> = units.iter().map(|(k, u)| serde_json::json!({"k": k, "u": u})).collect();
-        let units = serde_json::Value::from(units).to_string();
         let mut lent = self.reader("exposures of units").await?;
-        let sql = lent.pick(
-            "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.bucket,
-                    x.at, x.captured
-             FROM json_each($2) AS j CROSS JOIN exposures AS x
-               ON x.environment = $1 AND x.unit = j.value ->> 'u' AND x.unit_attribute = j.value ->> 'k'
-             ORDER BY x.unit, x.flag, x.stage, x.rule",
-            "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.bucket,
-                    x.at, x.captured
-             FROM json_to_recordset($2::json) AS j(k text, u text)
-             JOIN exposures AS x ON x.environment = $1 AND x.unit = j.u AND x.unit_attribute = j.k
-             ORDER BY x.unit, x.flag, x.stage, x.rule",
-        );
-        both!(&mut lent, "exposures of units", c => sqlx::query_as::<_, ExposureRow>(sql)
-            .bind(environment).bind(units.as_str()).fetch_all(c))
+        let mut found: Vec<ExposureRow> = each!(&mut lent, "exposures of units",
+            sqlite c => async {
+                let mut found = Vec::new();
+                for (sql, part) in OF_UNITS.parts(&units) {
+                    let query = sqlx::query_as_with::<_, ExposureRow, _>(sql, OF_UNITS.arguments(part)?);
+                    found.extend(query.fetch_all(&mut *c).await?);
+                }
+                Ok(found)
+            },
+            postgres c => sqlx::query_as::<_, ExposureRow>(
+                "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.bucket,
+                        x.at, x.captured
+                 FROM UNNEST($2::text[], $3::text[]) AS j(u, k)
+                 JOIN exposures AS x ON x.environment = $1 AND x.unit = j.u AND x.unit_attribute = j.k")
+                .bind(environment)
+                .bind(column(&units, |asked| asked.u))
+                .bind(column(&units, |asked| asked.k))
+                .fetch_all(c))?;
+        found.sort_unstable_by(|a, b| {
+            (&a.unit, a.flag, a.stage, &a.rule).cmp(&(&b.unit, b.flag, b.stage, &b.rule))
+        });
+        Ok(found)
     }
 }

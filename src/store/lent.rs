@@ -28,24 +28,31 @@ pub(crate) struct Lent {
     pub(crate) open: bool,
 }
 
-/// Runs one SQL text on whichever engine is there, under the deadline: `both!(lent, "what", c => query.fetch_all(c))`.
-macro_rules! both {
-    ($lent:expr, $what:literal, $connection:ident => $query:expr) => {{
+/// Runs what each engine has of its own, under the deadline: `each!(lent, "what", sqlite c => future, postgres c => future)`.
+macro_rules! each {
+    ($lent:expr, $what:literal, sqlite $s:ident => $sqlite:expr, postgres $p:ident => $postgres:expr) => {{
         let lent: &mut $crate::store::lent::Lent = &mut *$lent;
         lent.busy = true;
         let outcome = match lent.on.as_mut() {
             Some($crate::store::lent::On::Sqlite(connection)) => {
-                let $connection = &mut **connection;
-                tokio::time::timeout_at(lent.until, $query).await
+                let $s = &mut **connection;
+                tokio::time::timeout_at(lent.until, $sqlite).await
             }
             Some($crate::store::lent::On::Postgres(connection)) => {
-                let $connection = &mut **connection;
-                tokio::time::timeout_at(lent.until, $query).await
+                let $p = &mut **connection;
+                tokio::time::timeout_at(lent.until, $postgres).await
             }
             None => Ok(Err(sqlx::Error::PoolClosed)),
         };
         lent.settle($what, outcome)
     }};
+}
+
+/// Runs one SQL text on whichever engine is there, under the deadline: `both!(lent, "what", c => query.fetch_all(c))`.
+macro_rules! both {
+    ($lent:expr, $what:literal, $connection:ident => $query:expr) => {
+        $crate::store::lent::each!($lent, $what, sqlite $connection => $query, postgres $connection => $query)
+    };
 }
 
 /// Like [`both!`], for a statement of which only the number of rows matters: `run!(lent, "what", query)`.
@@ -56,7 +63,7 @@ macro_rules! run {
         })
     };
 }
-pub(crate) use {both, run};
+pub(crate) use {both, each, run};
 
 impl Lent {
     pub(crate) fn new(on: On, until: Instant) -> Self {

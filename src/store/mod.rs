@@ -5,6 +5,7 @@
 mod api_keys;
 mod audiences;
 mod audit;
+mod bulk;
 mod changes;
 mod environments;
 mod error;

@@ -165,6 +165,8 @@ pub(super) fn pools(path: &Path, options: &OpenOptions) -> Db {
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("cache_size", WRITER_CACHE)
+        // What a statement would undo by is kept beside it: in memory, not in a file.
+        .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", LOG_PAGES);
     let write = pool().max_connections(1).connect_lazy_with(write);
     let read = pool().max_connections(READERS_MAX).connect_lazy_with(connect.pragma("query_only", "on"));

@@ -25,29 +25,27 @@ pub(super) struct StoredRow {
     at: i64,
 }
 
-/// A unit and a flag as JSON.
-#[derive(Serialize)]
+/// A unit and a flag. The letters, here and below, are those of the statements.
 pub(super) struct Touched<'a> {
-    e: i64,
-    u: &'a str,
-    f: i64,
+    pub(super) e: i64,
+    pub(super) u: &'a str,
+    pub(super) f: i64,
 }
 
-/// An exposure to be written as JSON.
-#[derive(Serialize)]
+/// An exposure to be written.
 pub(super) struct ChangedRow<'a> {
-    e: i64,
-    u: &'a str,
-    f: i64,
-    s: i64,
-    r: &'a str,
-    k: &'a str,
-    a: i64,
-    v: &'a str,
-    b: Option<i64>,
-    t: i64,
-    c: Option<&'a str>,
-    n: i64,
+    pub(super) e: i64,
+    pub(super) u: &'a str,
+    pub(super) f: i64,
+    pub(super) s: i64,
+    pub(super) r: &'a str,
+    pub(super) k: &'a str,
+    pub(super) a: i64,
+    pub(super) v: &'a str,
+    pub(super) b: Option<i64>,
+    pub(super) t: i64,
+    pub(super) c: Option<&'a str>,
+    pub(super) n: i64,
 }
 
 /// A change of a count of exposed users as JSON.
@@ -60,22 +58,22 @@ pub(super) struct Difference<'a> {
     d: i64,
 }
 
-/// A step to be written as JSON.
-#[derive(Serialize)]
+/// A step to be written.
+#[derive(Clone, Copy)]
 pub(super) struct NewStep<'a> {
-    e: i64,
-    u: &'a str,
-    k: &'a str,
-    p: &'a str,
-    i: &'a str,
-    f: Option<i64>,
-    s: Option<i64>,
-    r: Option<&'a str>,
-    v: Option<i64>,
-    c: Option<&'a str>,
-    o: Option<&'a str>,
-    t: i64,
-    a: Option<&'a str>,
+    pub(super) e: i64,
+    pub(super) u: &'a str,
+    pub(super) k: &'a str,
+    pub(super) p: &'a str,
+    pub(super) i: &'a str,
+    pub(super) f: Option<i64>,
+    pub(super) s: Option<i64>,
+    pub(super) r: Option<&'a str>,
+    pub(super) v: Option<i64>,
+    pub(super) c: Option<&'a str>,
+    pub(super) o: Option<&'a str>,
+    pub(super) t: i64,
+    pub(super) a: Option<&'a str>,
 }
 
 /// An exposure as it stands now.
@@ -229,59 +227,81 @@ struct Found<'a> {
     arm: i64,
 }
 
-/// The first step of a key.
-pub(super) struct FirstStep<'a> {
-    pub(super) row: NewStep<'a>,
-    found: Option<Found<'a>>,
-}
-
-/// The steps to be written, sorted as their table is.
+/// The steps to be written, the first of each key, sorted as their table is.
 pub(super) struct StepPlan<'a> {
-    pub(super) first: BTreeMap<StepKey<'a>, FirstStep<'a>>,
+    pub(super) rows: Vec<NewStep<'a>>,
+    /// Of each row, its place in the batch.
+    places: Vec<usize>,
+    /// Of each row, the exposure that was found for it.
+    found: Vec<Option<Found<'a>>>,
+    /// How many steps the batch has.
+    steps: usize,
 }
 
-impl FirstStep<'_> {
-    pub(super) fn outcome(&self) -> StepOutcome {
-        StepOutcome::Added {
-            stage: self.row.s,
-            rule: self.row.r.map(str::to_owned),
-            variant: self.found.map(|f| f.variant.to_owned()),
-            arm: self.found.map(|f| f.arm),
+impl StepPlan<'_> {
+    /// What became of each step of the batch, where `added` tells it of each row.
+    pub(super) fn outcome(&self, added: &[bool]) -> Vec<StepOutcome> {
+        let mut outcome = vec![StepOutcome::Duplicate; self.steps];
+        let rows = self.rows.iter().zip(&self.places).zip(&self.found).zip(added);
+        for (((row, place), found), _) in rows.filter(|(_, added)| **added) {
+            if let Some(own) = outcome.get_mut(*place) {
+                *own = StepOutcome::Added {
+                    stage: row.s,
+                    rule: row.r.map(str::to_owned),
+                    variant: found.map(|f| f.variant.to_owned()),
+                    arm: found.map(|f| f.arm),
+                };
+            }
+        }
+        outcome
+    }
+}
+
+impl<'a> NewStep<'a> {
+    /// What it is unique by.
+    pub(super) fn key(&self) -> StepKey<'a> {
+        (self.e, self.u, self.k, self.p, self.i)
+    }
+
+    fn new(step: &'a StepRow, found: Option<Found<'a>>) -> Self {
+        let (stage, rule) = if step.resolve {
+            (found.map(|f| f.stage), found.map(|f| f.rule))
+        } else {
+            (step.stage, step.rule.as_deref())
+        };
+        Self {
+            e: step.environment,
+            u: &step.unit,
+            k: &step.unit_attribute,
+            p: &step.step,
+            i: &step.id,
+            f: step.flag,
+            s: stage,
+            r: rule,
+            v: step.value,
+            c: step.currency.as_deref(),
+            o: step.order_id.as_deref(),
+            t: step.at,
+            a: step.attributes.as_deref(),
         }
     }
 }
 
-pub(super) fn step_key(step: &StepRow) -> StepKey<'_> {
+fn step_key(step: &StepRow) -> StepKey<'_> {
     (step.environment, &step.unit, &step.unit_attribute, &step.step, &step.id)
 }
 
 pub(super) fn steps<'a>(steps: &'a [StepRow], book: &Book<'a>) -> StepPlan<'a> {
-    let mut first = BTreeMap::new();
-    for step in steps {
-        first.entry(step_key(step)).or_insert_with(|| {
-            let found = if step.resolve { book.latest(step) } else { None };
-            let (stage, rule) = if step.resolve {
-                (found.map(|f| f.stage), found.map(|f| f.rule))
-            } else {
-                (step.stage, step.rule.as_deref())
-            };
-            let row = NewStep {
-                e: step.environment,
-                u: &step.unit,
-                k: &step.unit_attribute,
-                p: &step.step,
-                i: &step.id,
-                f: step.flag,
-                s: stage,
-                r: rule,
-                v: step.value,
-                c: step.currency.as_deref(),
-                o: step.order_id.as_deref(),
-                t: step.at,
-                a: step.attributes.as_deref(),
-            };
-            FirstStep { row, found }
-        });
+    let mut first: Vec<(usize, &StepRow)> = steps.iter().enumerate().collect();
+    // Of one key, in the order of their coming.
+    first.sort_by(|a, b| step_key(a.1).cmp(&step_key(b.1)));
+    first.dedup_by(|next, kept| step_key(next.1) == step_key(kept.1));
+    let found: Vec<_> =
+        first.iter().map(|(_, step)| if step.resolve { book.latest(step) } else { None }).collect();
+    StepPlan {
+        rows: first.iter().zip(&found).map(|((_, step), found)| NewStep::new(step, *found)).collect(),
+        places: first.iter().map(|(place, _)| *place).collect(),
+        found,
+        steps: steps.len(),
     }
-    StepPlan { first }
 }

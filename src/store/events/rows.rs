@@ -1,0 +1,246 @@
+//! The statements that carry the rows of a batch.
+
+use std::collections::BTreeSet;
+
+use sqlx::Arguments as _;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::SqliteArguments;
+
+use super::StepKey;
+use super::plan::{ChangedRow, NewStep, StoredRow, Touched};
+use crate::store::bulk::{Bulk, Row, column};
+use crate::store::error::StoreError;
+use crate::store::lent::{Lent, each};
+
+static STORED: Bulk = Bulk::new(
+    "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.at FROM (VALUES ",
+    3,
+    ") AS j CROSS JOIN exposures AS x
+       ON x.environment = j.column1 AND x.unit = j.column2 AND x.flag = j.column3",
+);
+
+// OR FAIL, here and below: a row that is refused ends the transaction anyway, so nothing need be kept for undoing the
+// statement alone.
+static UPSERT: Bulk = Bulk::new(
+    "INSERT OR FAIL INTO exposures (environment, unit, flag, stage, rule, unit_attribute, arm, variant, bucket, at,
+                                    captured, replaced) VALUES ",
+    12,
+    " ON CONFLICT (environment, unit, flag, stage, rule) DO UPDATE
+      SET unit_attribute = excluded.unit_attribute, arm = excluded.arm, variant = excluded.variant,
+          bucket = excluded.bucket, at = excluded.at, captured = excluded.captured,
+          replaced = exposures.replaced + excluded.replaced
+      WHERE excluded.at < exposures.at",
+);
+
+static INSERT: Bulk = Bulk::new(
+    "INSERT OR FAIL INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
+                                order_id, at, attributes) VALUES ",
+    13,
+    " ON CONFLICT DO NOTHING",
+);
+
+static KNOWN: Bulk = Bulk::new(
+    "SELECT s.environment, s.unit, s.unit_attribute, s.step, s.id FROM (VALUES ",
+    5,
+    ") AS j CROSS JOIN steps AS s
+       ON s.environment = j.column1 AND s.unit = j.column2 AND s.unit_attribute = j.column3 AND s.step = j.column4
+      AND s.id = j.column5",
+);
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    environment: i64,
+    unit: String,
+    unit_attribute: String,
+    step: String,
+    id: String,
+}
+
+impl KeyRow {
+    fn key(&self) -> StepKey<'_> {
+        (self.environment, &self.unit, &self.unit_attribute, &self.step, &self.id)
+    }
+}
+
+/// The exposures that stand under these units and flags.
+pub(super) async fn stored(lent: &mut Lent, touched: &[Touched<'_>]) -> Result<Vec<StoredRow>, StoreError> {
+    if touched.is_empty() {
+        return Ok(Vec::new());
+    }
+    each!(lent, "stored exposures",
+        sqlite c => async {
+            let mut found = Vec::new();
+            for (sql, part) in STORED.parts(touched) {
+                let query = sqlx::query_as_with::<_, StoredRow, _>(sql, STORED.arguments(part)?);
+                found.extend(query.fetch_all(&mut *c).await?);
+            }
+            Ok(found)
+        },
+        postgres c => sqlx::query_as::<_, StoredRow>(
+            "SELECT x.environment, x.unit, x.flag, x.stage, x.rule, x.unit_attribute, x.arm, x.variant, x.at
+             FROM UNNEST($1::bigint[], $2::text[], $3::bigint[]) AS j(e, u, f)
+             JOIN exposures AS x ON x.environment = j.e AND x.unit = j.u AND x.flag = j.f")
+            .bind(column(touched, |t| t.e))
+            .bind(column(touched, |t| t.u))
+            .bind(column(touched, |t| t.f))
+            .fetch_all(c))
+}
+
+/// Adds exposures, or moves those that are there to an earlier time.
+pub(super) async fn upsert(lent: &mut Lent, rows: &[ChangedRow<'_>]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    each!(lent, "upsert exposures",
+    sqlite c => async {
+        for (sql, part) in UPSERT.parts(rows) {
+            sqlx::query_with(sql, UPSERT.arguments(part)?).execute(&mut *c).await?;
+        }
+        Ok(())
+    },
+    postgres c => async {
+        sqlx::query(
+            "INSERT INTO exposures (environment, unit, flag, stage, rule, unit_attribute, arm, variant, bucket,
+                                        at, captured, replaced)
+                 SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
+                                      $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[])
+                 ON CONFLICT (environment, unit, flag, stage, rule) DO UPDATE
+                 SET unit_attribute = excluded.unit_attribute, arm = excluded.arm, variant = excluded.variant,
+                     bucket = excluded.bucket, at = excluded.at, captured = excluded.captured,
+                     replaced = exposures.replaced + excluded.replaced
+                 WHERE excluded.at < exposures.at")
+            .bind(column(rows, |r| r.e))
+            .bind(column(rows, |r| r.u))
+            .bind(column(rows, |r| r.f))
+            .bind(column(rows, |r| r.s))
+            .bind(column(rows, |r| r.r))
+            .bind(column(rows, |r| r.k))
+            .bind(column(rows, |r| r.a))
+            .bind(column(rows, |r| r.v))
+            .bind(column(rows, |r| r.b))
+            .bind(column(rows, |r| r.t))
+            .bind(column(rows, |r| r.c))
+            .bind(column(rows, |r| r.n))
+            .execute(c).await.map(drop)
+    })
+}
+
+/// Adds steps of different keys. Tells of each whether it was added; `None` where some of a statement's rows were there
+/// already and SQLite, who counts them, does not say which.
+pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<Option<bool>>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    each!(lent, "insert steps",
+    sqlite c => async {
+        let mut added = Vec::with_capacity(rows.len());
+        for (sql, part) in INSERT.parts(rows) {
+            let done = sqlx::query_with(sql, INSERT.arguments(part)?).execute(&mut *c).await?;
+            let count = usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
+            let all = (count == part.len()).then_some(true).or((count == 0).then_some(false));
+            added.extend(part.iter().map(|_| all));
+        }
+        Ok(added)
+    },
+    postgres c => async {
+        let added = sqlx::query_as::<_, KeyRow>(
+            "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
+                                    order_id, at, attributes)
+                 SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
+                                      $7::bigint[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[],
+                                      $13::text[])
+                 ON CONFLICT DO NOTHING RETURNING environment, unit, unit_attribute, step, id")
+            .bind(column(rows, |r| r.e))
+            .bind(column(rows, |r| r.u))
+            .bind(column(rows, |r| r.k))
+            .bind(column(rows, |r| r.p))
+            .bind(column(rows, |r| r.i))
+            .bind(column(rows, |r| r.f))
+            .bind(column(rows, |r| r.s))
+            .bind(column(rows, |r| r.r))
+            .bind(column(rows, |r| r.v))
+            .bind(column(rows, |r| r.c))
+            .bind(column(rows, |r| r.o))
+            .bind(column(rows, |r| r.t))
+            .bind(column(rows, |r| r.a))
+            .fetch_all(c).await?;
+        if added.len() == rows.len() {
+            return Ok(vec![Some(true); rows.len()]);
+        }
+        let added: BTreeSet<StepKey<'_>> = added.iter().map(KeyRow::key).collect();
+        Ok(rows.iter().map(|row| Some(added.contains(&row.key()))).collect())
+    })
+}
+
+/// Which of these steps SQLite has, as whoever does not take part in the transaction sees it.
+pub(super) async fn known(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<bool>, StoreError> {
+    let keys: Vec<Key<'_>> = rows.iter().map(|row| Key(row.key())).collect();
+    let found = each!(lent, "known steps",
+        sqlite c => async {
+            let mut found = Vec::new();
+            for (sql, part) in KNOWN.parts(&keys) {
+                let query = sqlx::query_as_with::<_, KeyRow, _>(sql, KNOWN.arguments(part)?);
+                found.extend(query.fetch_all(&mut *c).await?);
+            }
+            Ok(found)
+        },
+        postgres _c => std::future::ready(Ok(Vec::new())))?;
+    let found: BTreeSet<StepKey<'_>> = found.iter().map(KeyRow::key).collect();
+    Ok(keys.iter().map(|key| found.contains(&key.0)).collect())
+}
+
+struct Key<'a>(StepKey<'a>);
+
+impl Row for Key<'_> {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        let (environment, unit, unit_attribute, step, id) = self.0;
+        to.add(environment)?;
+        to.add(unit)?;
+        to.add(unit_attribute)?;
+        to.add(step)?;
+        to.add(id)
+    }
+}
+
+impl Row for Touched<'_> {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        to.add(self.e)?;
+        to.add(self.u)?;
+        to.add(self.f)
+    }
+}
+
+impl Row for ChangedRow<'_> {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        to.add(self.e)?;
+        to.add(self.u)?;
+        to.add(self.f)?;
+        to.add(self.s)?;
+        to.add(self.r)?;
+        to.add(self.k)?;
+        to.add(self.a)?;
+        to.add(self.v)?;
+        to.add(self.b)?;
+        to.add(self.t)?;
+        to.add(self.c)?;
+        to.add(self.n)
+    }
+}
+
+impl Row for NewStep<'_> {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        to.add(self.e)?;
+        to.add(self.u)?;
+        to.add(self.k)?;
+        to.add(self.p)?;
+        to.add(self.i)?;
+        to.add(self.f)?;
+        to.add(self.s)?;
+        to.add(self.r)?;
+        to.add(self.v)?;
+        to.add(self.c)?;
+        to.add(self.o)?;
+        to.add(self.t)?;
+        to.add(self.a)
+    }
+}
