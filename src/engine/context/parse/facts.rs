@@ -5,24 +5,24 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::Builder;
-use super::node::Node;
-use crate::engine::attributes::Slot;
+use super::reader::{Fault, Node};
+use crate::engine::attributes::{Attributes, Slot};
 use crate::engine::context::{ContextError, Element, ID_BYTES_MAX, Item, Value};
 use crate::engine::flag::{Scope, TEXT_BYTES_MAX};
 use crate::engine::number::{Number, SAFE_INTEGER_MAX};
 
 /// An attribute of the user; in OFREP's form also those of the order and the goods that stand flat beside it.
-pub(super) fn user_attribute<'a, E: serde::de::Error>(
+pub(super) fn user_attribute<'a>(
     builder: &mut Builder<'a, '_>,
     name: &str,
     node: Node<'a>,
     ofrep: bool,
     targeting_key: &mut Option<Cow<'a, str>>,
-) -> Result<(), E> {
+) -> Result<(), Fault> {
     match name {
         "targetingKey" if ofrep => match node {
             Node::Text(text) if text.len() > ID_BYTES_MAX => {
-                Err(builder.refuse(ContextError::Unit { field: "targetingKey" }))
+                Err(Box::new(ContextError::Unit { field: "targetingKey" }))
             }
             // Real clients send an empty key for "nobody"; it counts as missing.
             Node::Text(text) => {
@@ -33,7 +33,7 @@ pub(super) fn user_attribute<'a, E: serde::de::Error>(
                 *targeting_key = None;
                 Ok(())
             }
-            _ => Err(builder.refuse(ContextError::Unit { field: "targetingKey" })),
+            _ => Err(Box::new(ContextError::Unit { field: "targetingKey" })),
         },
         "id" if ofrep => {
             builder.parsed.context.user_id = match node {
@@ -46,7 +46,7 @@ pub(super) fn user_attribute<'a, E: serde::de::Error>(
             builder.parsed.context.user_id = match node {
                 Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => Some(text),
                 Node::Absent => None,
-                _ => return Err(builder.refuse(ContextError::Unit { field: "user.id" })),
+                _ => return Err(Box::new(ContextError::Unit { field: "user.id" })),
             };
             Ok(())
         }
@@ -57,23 +57,23 @@ pub(super) fn user_attribute<'a, E: serde::de::Error>(
             };
             Ok(())
         }
-        _ => match (ofrep, name.split_once('.')) {
-            (true, Some(("order", name))) => order_attribute(builder, name, node),
-            (true, Some(("goods", name))) => {
+        _ => match flat(name).filter(|_| ofrep) {
+            Some(("order", name)) => order_attribute(builder, name, node),
+            Some(("goods", name)) => {
                 let mut item = builder.flat_item.take().unwrap_or_else(new_item);
                 // Here `null` means no item: an object of the list needs an id, a flat client may have none.
                 let outcome = if name == "id" && matches!(node, Node::Absent) {
                     item.id = Cow::Borrowed("");
                     Ok(())
                 } else {
-                    item_attribute(builder, &mut item, name, node, 0)
+                    item_attribute(builder.attributes, &mut item, name, node, 0)
                 };
                 builder.flat_item = Some(item);
                 outcome
             }
             _ => {
                 let slot = builder.attributes.find(Scope::User, name);
-                let value = value_of(builder, name, node)?;
+                let value = value_of(name, node)?;
                 keep(&mut builder.parsed.context.attributes, slot, value);
                 Ok(())
             }
@@ -81,15 +81,21 @@ pub(super) fn user_attribute<'a, E: serde::de::Error>(
     }
 }
 
+/// Scope and name of what a client that cannot nest writes as one name.
+fn flat(name: &str) -> Option<(&str, &str)> {
+    // Nearly none has a dot, and to look for one byte is cheaper than to look for a character.
+    if name.as_bytes().contains(&b'.') { name.split_once('.') } else { None }
+}
+
 /// An attribute of the order.
-pub(super) fn order_attribute<'a, E: serde::de::Error>(
+pub(super) fn order_attribute<'a>(
     builder: &mut Builder<'a, '_>,
     name: &str,
     node: Node<'a>,
-) -> Result<(), E> {
+) -> Result<(), Fault> {
     match name {
         "amount" => {
-            builder.parsed.context.amount = money(builder, node, || "order.amount".into())?;
+            builder.parsed.context.amount = money(node, || "order.amount".into())?;
             Ok(())
         }
         "id" if !matches!(&node, Node::Absent) => match node {
@@ -97,11 +103,11 @@ pub(super) fn order_attribute<'a, E: serde::de::Error>(
                 keep(&mut builder.parsed.context.attributes, Some(Slot::ORDER_ID), Some(Value::Text(text)));
                 Ok(())
             }
-            _ => Err(builder.refuse(ContextError::Id { field: "order.id".into() })),
+            _ => Err(Box::new(ContextError::Id { field: "order.id".into() })),
         },
         _ => {
             let slot = builder.attributes.find(Scope::Order, name);
-            let value = value_of(builder, name, node)?;
+            let value = value_of(name, node)?;
             keep(&mut builder.parsed.context.attributes, slot, value);
             Ok(())
         }
@@ -120,23 +126,23 @@ pub(super) fn new_item<'a>() -> Item<'a> {
 }
 
 /// An attribute of the item at place `at`.
-pub(super) fn item_attribute<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
+pub(super) fn item_attribute<'a>(
+    attributes: &Attributes,
     item: &mut Item<'a>,
     name: &str,
     node: Node<'a>,
     at: usize,
-) -> Result<(), E> {
+) -> Result<(), Fault> {
     match name {
         "id" => match node {
             Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => item.id = text,
-            _ => return Err(builder.refuse(ContextError::Id { field: format!("goods[{at}].id") })),
+            _ => return Err(Box::new(ContextError::Id { field: format!("goods[{at}].id") })),
         },
-        "price" => item.price = money(builder, node, || format!("goods[{at}].price"))?,
-        "quantity" => item.quantity = money(builder, node, || format!("goods[{at}].quantity"))?.unwrap_or(1),
+        "price" => item.price = money(node, || format!("goods[{at}].price"))?,
+        "quantity" => item.quantity = money(node, || format!("goods[{at}].quantity"))?.unwrap_or(1),
         _ => {
-            let slot = builder.attributes.find(Scope::Goods, name);
-            let value = value_of(builder, name, node)?;
+            let slot = attributes.find(Scope::Goods, name);
+            let value = value_of(name, node)?;
             keep(&mut item.attributes, slot, value);
         }
     }
@@ -144,26 +150,18 @@ pub(super) fn item_attribute<'a, E: serde::de::Error>(
 }
 
 /// A whole number 0..2^53-1; 45900.0 is taken, `null` is missing.
-fn money<E: serde::de::Error>(
-    builder: &mut Builder<'_, '_>,
-    node: Node<'_>,
-    field: impl FnOnce() -> String,
-) -> Result<Option<i64>, E> {
+fn money(node: Node<'_>, field: impl FnOnce() -> String) -> Result<Option<i64>, Fault> {
     match node {
         Node::Absent => Ok(None),
         Node::Number(Number::Whole(value)) if (0..=SAFE_INTEGER_MAX).contains(&value) => Ok(Some(value)),
-        _ => Err(builder.refuse(ContextError::OutOfRange { field: field() })),
+        _ => Err(Box::new(ContextError::OutOfRange { field: field() })),
     }
 }
 
-fn value_of<'a, E: serde::de::Error>(
-    builder: &mut Builder<'a, '_>,
-    name: &str,
-    node: Node<'a>,
-) -> Result<Option<Value<'a>>, E> {
+fn value_of<'a>(name: &str, node: Node<'a>) -> Result<Option<Value<'a>>, Fault> {
     Ok(match node {
         Node::Text(text) if text.len() > TEXT_BYTES_MAX => {
-            return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
+            return Err(Box::new(ContextError::TooLong { field: name.chars().take(100).collect() }));
         }
         Node::Text(text) => Some(Value::Text(text)),
         Node::Number(number) => Some(Value::Number(number)),
@@ -172,7 +170,7 @@ fn value_of<'a, E: serde::de::Error>(
             let long =
                 |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
             if list.iter().any(long) {
-                return Err(builder.refuse(ContextError::TooLong { field: name.chars().take(100).collect() }));
+                return Err(Box::new(ContextError::TooLong { field: name.chars().take(100).collect() }));
             }
             Some(Value::List(list))
         }

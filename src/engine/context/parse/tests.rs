@@ -520,7 +520,7 @@ fn arrays_keep_scalars_only() {
     assert_eq!(ofrep(r#"{"tags":-9223372036854775808}"#), "user.tags=-9223372036854775808");
 }
 
-fn any_json() -> impl Strategy<Value = serde_json::Value> {
+pub(super) fn any_json() -> impl Strategy<Value = serde_json::Value> {
     let name = prop_oneof![
         Just("targetingKey"),
         Just("id"),
