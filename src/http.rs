@@ -1,9 +1,12 @@
 //! Who asks over HTTP: parse, authorise, call one function, answer.
 
 pub mod access;
+pub mod around;
 pub mod body;
+pub mod cors;
 pub mod decisions;
 pub mod events;
+pub mod front;
 pub mod json;
 pub mod limits;
 pub mod manage;
@@ -17,23 +20,23 @@ pub mod service;
 pub mod stream;
 pub mod write;
 
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard};
+use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard};
 
 use access::{Guarded, Open};
 use body::Upload;
 use problem::{Code, Problem};
 
-/// All routes in one list. The hot ones are fixed prefixes and stand first: the server tries them in order,
-/// and each pattern with a `{...}` before them would cost every decision a regex.
+/// All routes in one list. Those of the first lines take POST alone, which [`front`] has answered before.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::scope(server::OFREP_PREFIX).default_service(guarded(ofrep::evaluate)))
-        .service(resource("/v1/decisions").route(post(decisions::decide)).allow(&["POST"]))
-        .service(resource("/v1/events").route(post(events::append)).allow(&["POST"]))
-        .service(resource("/v1/goods/eligibility").route(post(decisions::eligibility)).allow(&["POST"]))
-        .service(resource("/v1/tokens/verify").route(post(events::verify)).allow(&["POST"]))
+        .service(web::scope(front::OFREP_PREFIX).default_service(only(&["POST"])))
+        .service(resource("/v1/decisions").allow(&["POST"]))
+        .service(resource("/v1/events").allow(&["POST"]))
+        .service(resource("/v1/goods/eligibility").allow(&["POST"]))
+        .service(resource("/v1/tokens/verify").allow(&["POST"]))
         .service(resource("/v1/stream").route(get(stream::changes)).allow(&["GET"]))
         .service(resource("/ofrep/v1/sse").route(get(stream::ofrep)).allow(&["GET"]))
         .service(resource("/healthz").route(get(ops::healthz)).allow(&["GET"]))
@@ -92,10 +95,15 @@ trait Allow {
 
 impl Allow for Resource {
     fn allow(self, methods: &'static [&'static str]) -> Resource {
-        self.default_service(guarded(move |_: Open, upload: Upload| async move {
-            Err::<&str, _>(upload.refuse(method_not_allowed(methods)).await)
-        }))
+        self.default_service(only(methods))
     }
+}
+
+/// Refuses every method, and says which there are.
+fn only(methods: &'static [&'static str]) -> Route {
+    guarded(move |_: Open, upload: Upload| async move {
+        Err::<&str, _>(upload.refuse(method_not_allowed(methods)).await)
+    })
 }
 
 /// The problem of a method that a path does not take.
@@ -121,22 +129,20 @@ fn shown(key: &str) -> &str {
     key.get(..key.floor_char_boundary(crate::engine::key::KEY_BYTES_MAX)).unwrap_or_default()
 }
 
-/// Requests are not inflated: a bomb costs its sender nothing and the server everything. An upload of ids alone is,
-/// within bounds; which path that is, the router has said.
-fn refuse_encoding(req: &HttpRequest) -> Option<Problem> {
-    let encoding = req.headers().get(header::CONTENT_ENCODING)?.to_str().unwrap_or_default().trim();
+/// Requests are not inflated: a bomb costs its sender nothing and the server everything. An `upload` of ids alone is,
+/// within bounds.
+fn refuse_encoding(headers: &HeaderMap, upload: bool) -> Option<Problem> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().unwrap_or_default().trim();
     let plain = encoding.eq_ignore_ascii_case("identity");
-    let upload = req.method() == Method::PUT
-        && req.match_pattern().is_some_and(|pattern| pattern == manage::UPLOAD)
-        && is_gzip(req);
-    (!plain && !upload).then(|| {
+    let taken = plain || upload && is_gzip(headers);
+    (!taken).then(|| {
         Problem::new(Code::UnsupportedMediaType, "bodies are not inflated: send it without Content-Encoding")
     })
 }
 
 /// Whether the body is compressed with gzip, and with that alone.
-fn is_gzip(req: &HttpRequest) -> bool {
-    let mut encodings = req.headers().get_all(header::CONTENT_ENCODING);
+fn is_gzip(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING);
     let gzip = encodings
         .next()
         .and_then(|value| value.to_str().ok())

@@ -1,12 +1,13 @@
 //! Rights in a handler's signature: [`Access`] alone yields the caller and the environment. Routes take only
-//! handlers whose first argument is one of these (see [`Guarded`]), so none can be forgotten.
+//! handlers whose first argument is one of these (see [`Guarded`]), so none can be forgotten; the calls that do not
+//! pass the router cannot be answered without one either (see [`super::front`]).
 
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::dev::{Payload, RequestHead};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::FutureExt as _;
@@ -85,13 +86,25 @@ impl<R: Right> FromRequest for Access<R> {
     }
 }
 
+impl<R: Right> Access<R> {
+    /// The caller of a call that does not pass the router, in the key's environment or the header's.
+    ///
+    /// # Errors
+    /// What says that the caller may not do this, or not here.
+    pub(super) fn of(head: &RequestHead, service: &Service) -> Result<Self, Problem> {
+        let (actor, _) = authorise::<R>(head, service)?;
+        let environment = environment_of(None, head, service, &actor)?;
+        Ok(Self { actor, environment, right: PhantomData })
+    }
+}
+
 impl<R: Right> FromRequest for GlobalAccess<R> {
     type Error = Problem;
     type Future = Extracted<Self>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let outcome = service_of(req).and_then(|service| {
-            let actor = authorise::<R>(req, service)?;
+            let actor = require::<R>(req, service)?;
             Ok(Self { actor, right: PhantomData })
         });
         extracted(outcome, req, payload)
@@ -122,8 +135,8 @@ fn service_of(req: &HttpRequest) -> Result<&Data<Service>, Problem> {
 
 fn access<R: Right>(req: &HttpRequest) -> Result<Access<R>, Problem> {
     let service = service_of(req)?;
-    let actor = authorise::<R>(req, service)?;
-    let environment = environment_of(req, service, &actor)?;
+    let actor = require::<R>(req, service)?;
+    let environment = environment_of(req.match_info().get("environment"), req.head(), service, &actor)?;
     Ok(Access { actor, environment, right: PhantomData })
 }
 
@@ -155,27 +168,27 @@ fn stream_access(req: &HttpRequest) -> Result<StreamAccess, Problem> {
     }
 }
 
-fn authorise<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
-    let actor = authenticate(req, service)?;
+/// The caller, and what is left to it of its writes, where this is one.
+fn authorise<R: Right>(
+    head: &RequestHead,
+    service: &Service,
+) -> Result<(Arc<Actor>, Option<RateState>), Problem> {
+    let actor = authenticate(head, service)?;
     if !R::allows(actor.role) {
         return Err(Problem::new(
             Code::Forbidden,
             format!("a key of the role {} may not do this", actor.role),
         ));
     }
-    if !req.method().is_safe()
+    let writes = !head.method.is_safe()
         && !R::allows(crate::access::Role::Client)
-        && !R::allows(crate::access::Role::Server)
-    {
-        let state = service.limits.write(&actor.id)?;
-        req.extensions_mut().insert::<RateState>(state);
-    }
-    Ok(actor)
+        && !R::allows(crate::access::Role::Server);
+    let left = if writes { Some(service.limits.write(&actor.id)?) } else { None };
+    Ok((actor, left))
 }
 
 /// The key that a request carries. `Authorization: Bearer` comes before `X-API-Key`.
-fn sent_key(req: &HttpRequest) -> Option<&str> {
-    let headers = req.headers();
+fn sent_key(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
@@ -185,8 +198,8 @@ fn sent_key(req: &HttpRequest) -> Option<&str> {
 }
 
 /// The holder of the request's key.
-fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
-    let key = sent_key(req);
+fn authenticate(head: &RequestHead, service: &Service) -> Result<Arc<Actor>, Problem> {
+    let key = sent_key(&head.headers);
     let Some(key) = key else {
         return Err(Problem::new(
             Code::Unauthorized,
@@ -201,19 +214,19 @@ fn authenticate(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Prob
         return Err(super::not_ready());
     }
     service.metrics.auth_failures.with_label_values(&[] as &[&str]).inc();
-    service.limits.failed_authentication(address(req, service))?;
+    service.limits.failed_authentication(address(head, service))?;
     Err(Problem::new(Code::Unauthorized, "the key is not known"))
 }
 
 /// Whom failures count for: the peer, or, behind a trusted proxy, the last address that no trusted one added.
-fn address(req: &HttpRequest, service: &Service) -> Option<IpAddr> {
-    let peer = req.peer_addr()?.ip();
+fn address(head: &RequestHead, service: &Service) -> Option<IpAddr> {
+    let peer = head.peer_addr?.ip();
     let trusted =
         |address: IpAddr| service.settings.trusted_proxies.iter().any(|network| network.contains(address));
     if !trusted(peer) {
         return Some(peer);
     }
-    let forwarded = req.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let forwarded = head.headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
     let texts: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
     for text in texts.into_iter().rev() {
         match forwarded_address(text.trim()) {
@@ -231,11 +244,15 @@ fn forwarded_address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-fn environment_of(req: &HttpRequest, service: &Service, actor: &Actor) -> Result<Arc<Environment>, Problem> {
-    let named = match req.match_info().get("environment") {
-        Some(named) => Some(named),
-        None => req.headers().get(ENVIRONMENT_HEADER).map(|value| value.to_str().unwrap_or_default()),
-    };
+/// The environment that the path `named`, or else the header, or else that of the key.
+fn environment_of(
+    named: Option<&str>,
+    head: &RequestHead,
+    service: &Service,
+    actor: &Actor,
+) -> Result<Arc<Environment>, Problem> {
+    let header = || head.headers.get(ENVIRONMENT_HEADER).map(|value| value.to_str().unwrap_or_default());
+    let named = named.or_else(header);
     let Some(named) = named else {
         let own = match actor.environment {
             Some(number) => service.live.by_number(number),
@@ -282,11 +299,15 @@ guarded!(A, B, C, D);
 /// # Errors
 /// As of [`GlobalAccess`].
 pub(super) fn require<R: Right>(req: &HttpRequest, service: &Service) -> Result<Arc<Actor>, Problem> {
-    authorise::<R>(req, service)
+    let (actor, left) = authorise::<R>(req.head(), service)?;
+    if let Some(left) = left {
+        req.extensions_mut().insert::<RateState>(left);
+    }
+    Ok(actor)
 }
 
 /// The caller, where more is told to whoever has the right `R`, and nobody is refused.
 pub(super) fn known_holder<R: Right>(req: &HttpRequest, service: &Service) -> Option<Arc<Actor>> {
-    let actor = service.keys.find(sent_key(req)?, service.clock.now_ms())?;
+    let actor = service.keys.find(sent_key(req.headers())?, service.clock.now_ms())?;
     R::allows(actor.role).then_some(actor)
 }

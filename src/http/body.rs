@@ -1,12 +1,13 @@
 //! Bodies: read raw, within a size and a time, never inflated.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, error::PayloadError};
 use futures_util::future::LocalBoxFuture;
@@ -62,6 +63,17 @@ impl<const LIMIT: usize> FromRequest for JsonBody<LIMIT> {
     }
 }
 
+/// Reads the JSON body of a call that does not pass the router.
+///
+/// # Errors
+/// As those of [`JsonBody`].
+pub(super) async fn json(headers: &HeaderMap, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    match refuse_type(headers, &["application/json"]) {
+        Err(problem) => Err(drained(problem, payload).await),
+        Ok(()) => read(payload, limit, announced_bytes(headers)).await,
+    }
+}
+
 /// Reads a body of one of `types`; nothing of one whose call is refused already.
 fn whole(
     req: &HttpRequest,
@@ -70,8 +82,8 @@ fn whole(
     limit: usize,
 ) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     let refused = req.extensions().contains::<Refused>();
-    let refusal = if refused { None } else { refuse_type(req, types).err() };
-    let (announced, payload) = (announced_bytes(req), payload.take());
+    let refusal = if refused { None } else { refuse_type(req.headers(), types).err() };
+    let (announced, payload) = (announced_bytes(req.headers()), payload.take());
     async move {
         match refusal {
             _ if refused => Ok(Bytes::new()),
@@ -141,16 +153,16 @@ impl Upload {
 }
 
 /// `Content-Length`, if there is one.
-fn announced_bytes(req: &HttpRequest) -> Option<usize> {
-    req.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The media type of the request must be one of `allowed`; none at all is taken, since simple clients send none.
 ///
 /// # Errors
 /// `unsupported_media_type`.
-pub fn refuse_type(req: &HttpRequest, allowed: &[&str]) -> Result<(), Problem> {
-    let Some(value) = req.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+fn refuse_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     // As nearly all write it.
     if allowed.iter().any(|allowed| value.as_bytes() == allowed.as_bytes()) {
         return Ok(());
@@ -162,12 +174,23 @@ pub fn refuse_type(req: &HttpRequest, allowed: &[&str]) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, format!("the body is {} here", allowed.join(" or "))))
 }
 
+/// The next chunk if it is there, or comes with what is at work already; else `None`, and a timer is worth its price.
+/// A small body came with its head: the server hands it on before it asks for the answer again.
+async fn soon(payload: &mut Payload) -> Option<Option<Result<Bytes, PayloadError>>> {
+    let mut asked = false;
+    poll_fn(|context| match payload.poll_next_unpin(context) {
+        Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
+        Poll::Pending if std::mem::replace(&mut asked, true) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 async fn next(payload: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Problem> {
-    // A small body lies in the buffer already: no timer is needed for it.
-    if let Some(chunk) = payload.next().now_or_never() {
+    if let Some(chunk) = soon(payload).await {
         return Ok(chunk);
     }
-    timeout(SILENCE_MAX, payload.next())
+    Box::pin(timeout(SILENCE_MAX, payload.next()))
         .await
         .map_err(|_error| Problem::new(Code::BodyTimeout, "the body stopped coming for 10 seconds").closing())
 }
@@ -197,7 +220,7 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
         }
         Ok(body.freeze())
     };
-    let read = timeout(BODY_MAX, rest)
+    let read = Box::pin(timeout(BODY_MAX, rest))
         .await
         .map_err(|_error| Problem::new(Code::BodyTimeout, "the body took over 30 seconds").closing())?;
     match read {
@@ -209,14 +232,19 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
 /// Reads what is left of a small body before its refusal: otherwise the server closes the connection, which
 /// costs the client far more than the refusal. A large one closes it.
 pub async fn drained(problem: Problem, mut payload: Payload) -> Problem {
+    let mut left = DRAINED_BYTES_MAX;
+    while let Some(chunk) = soon(&mut payload).await {
+        let Some(Ok(chunk)) = chunk else { return problem };
+        let Some(still) = left.checked_sub(chunk.len()) else { return problem.closing() };
+        left = still;
+    }
     let drain = async {
-        let mut left = DRAINED_BYTES_MAX;
         while let Some(Ok(chunk)) = payload.next().await {
             left = left.checked_sub(chunk.len())?;
         }
         Some(())
     };
-    match timeout(DRAIN_MAX, drain).await {
+    match Box::pin(timeout(DRAIN_MAX, drain)).await {
         Ok(Some(())) => problem,
         Ok(None) | Err(_) => problem.closing(),
     }

@@ -2,11 +2,9 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::Data;
 
 use super::access::Access;
-use super::body::JsonBody;
-use super::ofrep::{BODY_BYTES_MAX, refuse_context, refuse_signature};
+use super::ofrep::{refuse_context, refuse_signature};
 use super::problem::Problem;
 use super::service::Service;
 use super::write::{json, push_list, push_number, push_optional, push_text};
@@ -15,26 +13,42 @@ use crate::decide;
 use crate::decide::badges::badges;
 use crate::decide::signed::vouch;
 use crate::engine::asks::Fetched;
-use crate::engine::context::{Context, parse_badges, parse_decision};
+use crate::engine::context::{Context, Parsed, parse_badges, parse_decision};
 use crate::engine::decision::{Arm, Decision, Eligibility};
+use crate::live::Published;
 
 /// Lists every entry of the placement, invisible ones included.
-pub async fn decide(
-    access: Access<Decide>,
-    body: JsonBody<BODY_BYTES_MAX>,
-    service: Data<Service>,
-) -> Result<HttpResponse, Problem> {
+pub async fn decide(access: Access<Decide>, body: &[u8], service: &Service) -> Result<HttpResponse, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let snapshot = &published.snapshot;
-    let mut parsed =
-        parse_decision(&body.0, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
-    vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
-    let placement = parsed.placement.as_deref().unwrap_or_default();
-    let fetched = if snapshot.reads_through() {
-        decide::fetch(&service.live, snapshot, snapshot.entries(placement), &parsed.context).await
-    } else {
-        Fetched::default()
+    let read = || {
+        let mut parsed =
+            parse_decision(body, snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+        vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
+        Ok::<_, Problem>(parsed)
     };
+    if !snapshot.reads_through() {
+        return Ok(entries(&access, &published, &read()?, &Fetched::default(), service));
+    }
+    // What waits is kept apart: it would make every call carry the room for it.
+    Box::pin(async {
+        let parsed = read()?;
+        let placement = parsed.placement.as_deref().unwrap_or_default();
+        let fetched =
+            decide::fetch(&service.live, snapshot, snapshot.entries(placement), &parsed.context).await;
+        Ok(entries(&access, &published, &parsed, &fetched, service))
+    })
+    .await
+}
+
+fn entries(
+    access: &Access<Decide>,
+    published: &Published,
+    parsed: &Parsed<'_>,
+    fetched: &Fetched,
+    service: &Service,
+) -> HttpResponse {
+    let (snapshot, context) = (&published.snapshot, &parsed.context);
     let (day, secrets) = (service.clock.today(), service.live.secrets_now());
     let mut out = Vec::with_capacity(1_024);
     out.extend_from_slice(b"{\"environment\":");
@@ -42,33 +56,33 @@ pub async fn decide(
     out.extend_from_slice(b",\"snapshot\":");
     push_number(&mut out, snapshot.number());
     out.extend_from_slice(b",\"entries\":[");
-    for (at, flag) in snapshot.entries(placement).enumerate() {
+    for (at, flag) in snapshot.entries(parsed.placement.as_deref().unwrap_or_default()).enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(&published, flag, &parsed.context, &fetched);
-        write_entry(&decision, &parsed.context, access.actor.role.sees_rules(), &mut out);
+        let decision = decide::one(published, flag, context, fetched);
+        write_entry(&decision, context, access.actor.role.sees_rules(), &mut out);
         push_optional(&mut out, ",\"exposure_token\":", |out| {
-            decide::seal(snapshot, &decision, &parsed.context, &secrets.tokens, day, out)
+            decide::seal(snapshot, &decision, context, &secrets.tokens, day, out)
         });
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
-    Ok(json(StatusCode::OK, out))
+    json(StatusCode::OK, out)
 }
 
 /// Bytes of a call for badges.
-const BADGES_BYTES_MAX: usize = 512 << 10;
+pub(super) const BADGES_BYTES_MAX: usize = 512 << 10;
 
 /// `POST /v1/goods/eligibility`: which goods may carry the badge of which entry, each as if it were the whole order.
 pub async fn eligibility(
     access: Access<Decide>,
-    body: JsonBody<BADGES_BYTES_MAX>,
-    service: Data<Service>,
+    body: &[u8],
+    service: &Service,
 ) -> Result<HttpResponse, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let mut parsed =
-        parse_badges(&body.0, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
+        parse_badges(body, published.snapshot.attributes()).map_err(|error| refuse_context(&error))?;
     vouch(&published, access.actor.role, &mut parsed).map_err(refuse_signature)?;
     let snapshot = &published.snapshot;
     let fetched = if snapshot.reads_through() {

@@ -2,12 +2,11 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::Data;
+use actix_web::web::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::access::Access;
-use super::body::JsonBody;
 use super::json::typed;
 use super::problem::{Code, Problem};
 use super::service::Service;
@@ -24,20 +23,18 @@ use crate::events::{EVENTS_MAX, Rejection};
 use crate::token::Exposure;
 
 /// Bytes of a call's body.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a call that checks a token.
+pub(super) const VERIFY_BYTES_MAX: usize = 64 << 10;
 
 /// Takes events; answered after the accepted ones are durable.
-pub async fn append(
-    access: Access<Decide>,
-    body: JsonBody<BODY_BYTES_MAX>,
-    service: Data<Service>,
-) -> Result<HttpResponse, Problem> {
-    let parsed = Body::read(&body.0).map_err(|error| refuse_body(&error))?;
+pub async fn append(access: Access<Decide>, body: &[u8], service: &Service) -> Result<HttpResponse, Problem> {
+    let parsed = Body::read(body).map_err(|error| refuse_body(&error))?;
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
-    let Checked { rows, rejected, clamped } = check(&access, &parsed, &service).await?;
-    let fates = service.events.append(rows, body.0.len()).await.map_err(|error| refuse(&error, &service))?;
+    let Checked { rows, rejected, clamped } = check(&access, &parsed, service).await?;
+    let fates = service.events.append(rows, body.len()).await.map_err(|error| refuse(&error, service))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
     let key = access.environment.key.as_str();
@@ -137,12 +134,8 @@ struct VerifyBody {
 }
 
 /// Was this unit really shown this entry? The last gate before a payment backend takes a payment.
-pub async fn verify(
-    access: Access<Verify>,
-    body: JsonBody<{ 64 << 10 }>,
-    service: Data<Service>,
-) -> Result<HttpResponse, Problem> {
-    let VerifyBody { token } = typed(&body.0)?;
+pub fn verify(access: Access<Verify>, body: &Bytes, service: &Service) -> Result<HttpResponse, Problem> {
+    let VerifyBody { token } = typed(body)?;
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let today = service.clock.today();
     let answer = match service.live.secrets().tokens.open(&token, access.environment.number, today) {

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
+use actix_web::dev::RequestHead;
 use actix_web::http::{StatusCode, header};
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 
 use super::access::Access;
-use super::body::JsonBody;
 use super::problem::{Code, Problem};
 use super::service::Service;
 use super::write::{json, push_number, push_optional, push_text};
@@ -33,27 +32,26 @@ pub const SSE_PATH: &str = "/ofrep/v1/sse";
 /// Bytes of a decision's body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// `POST /ofrep/v1/evaluate/flags` and `.../flags/{key}`. Registered as one prefix: a pattern of its own
-/// for the key would cost each decision a regex.
+/// `POST /ofrep/v1/evaluate/flags` and `.../flags/{key}`; `rest` is what comes after the prefix.
 pub async fn evaluate(
     access: Access<Decide>,
-    req: HttpRequest,
-    body: JsonBody<BODY_BYTES_MAX>,
-    service: Data<Service>,
+    rest: &str,
+    head: &RequestHead,
+    body: &[u8],
+    service: &Service,
 ) -> Result<HttpResponse, Problem> {
-    if req.method() != actix_web::http::Method::POST {
-        return Err(super::method_not_allowed(&["POST"]));
-    }
     let published = access.environment.published().ok_or_else(super::not_ready)?;
-    match req.match_info().unprocessed() {
-        "" => {
-            let published = caught_up(&access.environment, &req, published, &service).await;
-            bulk(&access, &req, &body.0, &published, &service).await
+    match rest.strip_prefix('/') {
+        None => {
+            // Seldom: nearly all calls come without a number.
+            let published = match told(head) {
+                None => published,
+                Some(_) => Box::pin(caught_up(&access.environment, head, published, service)).await,
+            };
+            bulk(&access, head, body, &published, service).await
         }
-        path => match path.strip_prefix('/') {
-            Some(key) if !key.is_empty() => single(key, &access.actor, &body.0, &published, &service).await,
-            _ => Err(super::nothing_here()),
-        },
+        Some(key) if !key.is_empty() => single(key, &access.actor, body, &published, service).await,
+        Some(_) => Err(super::nothing_here()),
     }
 }
 
@@ -88,66 +86,87 @@ async fn single(
     published: &Published,
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
-    let flag = published.snapshot.find(key).ok_or_else(|| {
+    let snapshot = &published.snapshot;
+    let flag = snapshot.find(key).ok_or_else(|| {
         Problem::new(Code::FlagNotFound, "there is no such flag in this environment")
             .of_flag(super::shown(key))
     })?;
-    let parsed = read(body, actor, published).map_err(|problem| problem.of_flag(key))?;
-    let snapshot = &published.snapshot;
-    let fetched = if snapshot.asks(flag.index).is_empty() {
-        Fetched::default()
-    } else {
-        decide::fetch(&service.live, snapshot, [flag], &parsed.context).await
+    let read = || read(body, actor, published).map_err(|problem| problem.of_flag(key));
+    let answer = |parsed: &Parsed<'_>, fetched: &Fetched| {
+        single_answer(&Asked::of(published, actor, &parsed.context, service), flag, fetched)
     };
-    let decision = decide::one(published, flag, &parsed.context, &fetched);
+    if snapshot.asks(flag.index).is_empty() {
+        return answer(&read()?, &Fetched::default());
+    }
+    // What waits is kept apart: it would make every call carry the room for it.
+    Box::pin(async move {
+        let parsed = read()?;
+        let fetched = decide::fetch(&service.live, snapshot, [flag], &parsed.context).await;
+        answer(&parsed, &fetched)
+    })
+    .await
+}
+
+fn single_answer(
+    asked: &Asked<'_, '_>,
+    flag: &CompiledFlag,
+    fetched: &Fetched,
+) -> Result<HttpResponse, Problem> {
+    let decision = decide::one(asked.published, flag, asked.context, fetched);
     if let Err(error) = decision.result {
-        return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(key));
+        return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(flag.key.as_str()));
     }
     let mut out = Vec::with_capacity(512);
-    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
-    let answer = Answer { published, actor, context: &parsed.context, tokens: &secrets.tokens, day };
-    write_success(&answer, &decision, &mut out);
+    let secrets = asked.service.live.secrets_now();
+    write_success(asked, &secrets.tokens, &decision, &mut out);
     Ok(json(StatusCode::OK, out))
 }
 
 async fn bulk(
     access: &Access<Decide>,
-    req: &HttpRequest,
+    head: &RequestHead,
     body: &[u8],
     published: &Published,
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
-    let now_ms = service.clock.now_ms();
-    let epoch = stream_epoch(now_ms);
+    let epoch = stream_epoch(service.clock.now_ms());
     let tag = entity_tag(body, &access.actor, published, service.clock.today(), epoch);
+    let read = || read(body, &access.actor, published);
     // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
-    let answerable = || read(body, &access.actor, published).is_ok();
-    if fresh(req, published) && (matches(req, &tag, false) || matches(req, &tag, true) && answerable()) {
+    if fresh(head, published) && (matches(head, &tag, false) || matches(head, &tag, true) && read().is_ok()) {
         return Ok(HttpResponse::NotModified()
             .insert_header((header::ETAG, tag))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
-    let parsed = read(body, &access.actor, published)?;
-    let fetched = if published.snapshot.reads_through() {
-        decide::fetch(&service.live, &published.snapshot, published.snapshot.flags(), &parsed.context).await
-    } else {
-        Fetched::default()
+    let answer = |parsed: &Parsed<'_>, fetched: &Fetched| {
+        bulk_answer(&Asked::of(published, &access.actor, &parsed.context, service), &tag, epoch, fetched)
     };
-    // Once for all flags: neither may change within an answer.
-    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
-    let tokens = &secrets.tokens;
-    let answer = Answer { published, actor: &access.actor, context: &parsed.context, tokens, day };
-    let mut out = Vec::with_capacity(256 + published.snapshot.flags().len() * 256);
+    if !published.snapshot.reads_through() {
+        return Ok(answer(&read()?, &Fetched::default()));
+    }
+    Box::pin(async move {
+        let (parsed, snapshot) = (read()?, &published.snapshot);
+        let fetched = decide::fetch(&service.live, snapshot, snapshot.flags(), &parsed.context).await;
+        Ok(answer(&parsed, &fetched))
+    })
+    .await
+}
+
+fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) -> HttpResponse {
+    let (published, snapshot) = (asked.published, &asked.published.snapshot);
+    // Once for all flags: they may not change within an answer.
+    let secrets = asked.service.live.secrets_now();
+    let mut out = Vec::with_capacity(256 + snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");
     let mut readable = true;
-    for (at, flag) in published.snapshot.sorted().enumerate() {
+    for (at, flag) in snapshot.sorted().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(published, flag, &parsed.context, &fetched);
+        let decision = decide::one(published, flag, asked.context, fetched);
         match decision.result {
-            Ok(_) => write_success(&answer, &decision, &mut out),
+            Ok(_) => write_success(asked, &secrets.tokens, &decision, &mut out),
             Err(error) => {
                 readable &= error != DecisionError::AudienceUnavailable;
                 write_failure(flag, error, &mut out);
@@ -155,22 +174,22 @@ async fn bulk(
         }
     }
     out.push(b']');
-    if service.streams.are_offered() {
-        let environment = published.snapshot.environment_number();
-        let pass = StreamPass { environment, key: Cow::Borrowed(&access.actor.id), epoch };
-        write_event_streams(&pass, service, &mut out);
+    if asked.service.streams.are_offered() {
+        let environment = snapshot.environment_number();
+        let pass = StreamPass { environment, key: Cow::Borrowed(&asked.actor.id), epoch };
+        write_event_streams(&pass, asked.service, &mut out);
     }
     out.extend_from_slice(b",\"metadata\":{\"flagSetId\":");
-    push_text(&mut out, published.snapshot.environment().as_str());
+    push_text(&mut out, snapshot.environment().as_str());
     out.extend_from_slice(b",\"snapshot\":");
-    push_number(&mut out, published.snapshot.number());
+    push_number(&mut out, snapshot.number());
     out.extend_from_slice(b"}}");
     let mut response = json(StatusCode::OK, out);
     // An answer that could not read everything must not be kept as the newest.
-    if readable && let Ok(tag) = header::HeaderValue::from_str(&tag) {
+    if readable && let Ok(tag) = header::HeaderValue::from_str(tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(response)
+    response
 }
 
 /// Where to hear of changes. The address is the same for the whole epoch, so that clients see no change in it.
@@ -202,26 +221,27 @@ fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64, epoch
 }
 
 /// The number that a client was told of: what stands in the query, which need not be one.
-fn told(req: &HttpRequest) -> Option<Result<i64, std::num::ParseIntError>> {
-    let told = req.query_string().split('&').find_map(|pair| pair.strip_prefix("flagConfigEtag="));
+fn told(head: &RequestHead) -> Option<Result<i64, std::num::ParseIntError>> {
+    let told =
+        head.uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("flagConfigEtag="));
     told.map(str::parse)
 }
 
 /// A client that was told of a change must not hear "not modified" from an instance with another number.
-fn fresh(req: &HttpRequest, published: &Published) -> bool {
-    told(req).is_none_or(|told| told == Ok(published.snapshot.number()))
+fn fresh(head: &RequestHead, published: &Published) -> bool {
+    told(head).is_none_or(|told| told == Ok(published.snapshot.number()))
 }
 
 /// A client that another instance told of a change, and that comes here before it did, would see an entry again that
 /// was shut: this instance gets a moment to hear of the change.
 async fn caught_up(
     environment: &Environment,
-    req: &HttpRequest,
+    head: &RequestHead,
     published: Arc<Published>,
     service: &Service,
 ) -> Arc<Published> {
     let own = published.snapshot.number();
-    let Some(Ok(told @ 1..)) = told(req) else { return published };
+    let Some(Ok(told @ 1..)) = told(head) else { return published };
     if !(own + 1..=own + AHEAD_MAX).contains(&told) {
         return published;
     }
@@ -230,8 +250,8 @@ async fn caught_up(
 }
 
 /// `If-None-Match`: a list, with `star` also `*`, or weak tags, which compare alike here.
-fn matches(req: &HttpRequest, tag: &str, star: bool) -> bool {
-    req.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|value| {
+fn matches(head: &RequestHead, tag: &str, star: bool) -> bool {
+    head.headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|value| {
         value
             .split(',')
             .map(str::trim)
@@ -239,16 +259,28 @@ fn matches(req: &HttpRequest, tag: &str, star: bool) -> bool {
     })
 }
 
-struct Answer<'a, 'c> {
+/// What a call asks for, and who asks.
+struct Asked<'a, 'c> {
     published: &'a Published,
     actor: &'a Actor,
     context: &'a Context<'c>,
-    tokens: &'a TokenKeys,
+    service: &'a Service,
     /// Of the tokens: days since 1970, UTC.
     day: i64,
 }
 
-fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec<u8>) {
+impl<'a, 'c> Asked<'a, 'c> {
+    fn of(
+        published: &'a Published,
+        actor: &'a Actor,
+        context: &'a Context<'c>,
+        service: &'a Service,
+    ) -> Self {
+        Self { published, actor, context, service, day: service.clock.today() }
+    }
+}
+
+fn write_success(asked: &Asked<'_, '_>, tokens: &TokenKeys, decision: &Decision<'_>, out: &mut Vec<u8>) {
     let (Some(variant), Ok(served)) = (decision.variant(), decision.result) else { return };
     let flag = decision.flag;
     out.extend_from_slice(b"{\"key\":\"");
@@ -260,16 +292,16 @@ fn write_success(answer: &Answer<'_, '_>, decision: &Decision<'_>, out: &mut Vec
     out.extend_from_slice(b"\",\"reason\":\"");
     out.extend_from_slice(served.reason.as_ofrep().as_bytes());
     out.extend_from_slice(b"\",\"metadata\":{\"flagSetId\":\"");
-    out.extend_from_slice(answer.published.snapshot.environment().as_str().as_bytes());
+    out.extend_from_slice(asked.published.snapshot.environment().as_str().as_bytes());
     out.extend_from_slice(b"\",\"version\":");
     push_number(out, flag.version);
-    if let (true, Some(rule)) = (answer.actor.role.sees_rules(), decision.rule()) {
+    if let (true, Some(rule)) = (asked.actor.role.sees_rules(), decision.rule()) {
         out.extend_from_slice(b",\"rule\":\"");
         out.extend_from_slice(rule.id.as_str().as_bytes());
         out.push(b'"');
     }
     push_optional(out, ",\"exposureToken\":", |out| {
-        decide::seal(&answer.published.snapshot, decision, answer.context, answer.tokens, answer.day, out)
+        decide::seal(&asked.published.snapshot, decision, asked.context, tokens, asked.day, out)
     });
     out.extend_from_slice(b"}}");
 }

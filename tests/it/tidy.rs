@@ -143,17 +143,6 @@ fn the_picture_names_every_module() {
 }
 
 #[test]
-fn hot_routes_come_before_every_pattern() {
-    let routes = std::fs::read_to_string(root().join("src/http.rs")).unwrap();
-    let at = |text: &str| routes.find(text).unwrap_or_else(|| panic!("{text} is not in src/http.rs"));
-    let managed = at("configure(manage::routes)");
-    for hot in ["OFREP_PREFIX", "\"/v1/decisions\"", "\"/v1/events\""] {
-        assert!(at(hot) < managed, "{hot} comes after the management routes");
-    }
-    assert!(!routes.contains("/{"), "a pattern stands in src/http.rs, before or among the hot routes");
-}
-
-#[test]
 fn each_kind_of_fault_is_found() {
     let long = "x\n".repeat(LINES_MAX + 1);
     for (module, text, fault) in [

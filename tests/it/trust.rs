@@ -387,6 +387,11 @@ fn page_call(huidu: &Huidu, origin: &str) -> Answer {
     huidu.call("POST", "/ofrep/v1/evaluate/flags", &huidu.client, &headers, b"{}")
 }
 
+/// A call that the router answers, unlike [`page_call`].
+fn routed_call(huidu: &Huidu, origin: &str) -> Answer {
+    huidu.call("GET", "/readyz", "", &[("origin", origin)], b"")
+}
+
 #[test]
 fn exactly_the_configured_pages_may_read_answers() {
     let huidu = Huidu::start_with(&[("CORS_ORIGINS", "https://shop.example,http://localhost:5173")]);
@@ -398,15 +403,17 @@ fn exactly_the_configured_pages_may_read_answers() {
         for name in ["content-type", "if-none-match", "authorization", "x-api-key", "last-event-id"] {
             assert!(headers.contains(name), "{name}: {headers}");
         }
-        let answer = page_call(&huidu, origin).expect(200);
-        assert_eq!(answer.header(ALLOW), Some(origin), "{answer:?}");
-        let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
-        for name in ["etag", "retry-after", "ratelimit", "ratelimit-policy"] {
-            assert!(exposed.split(',').any(|one| one.trim() == name), "{name}: {exposed}");
+        for answer in [page_call(&huidu, origin), routed_call(&huidu, origin)] {
+            let answer = answer.expect(200);
+            assert_eq!(answer.header(ALLOW), Some(origin), "{answer:?}");
+            let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
+            for name in ["etag", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id"] {
+                assert!(exposed.split(',').any(|one| one.trim() == name), "{name}: {exposed}");
+            }
+            assert!(answer.header("vary").unwrap().to_lowercase().contains("origin"), "{answer:?}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            assert!(answer.header("access-control-allow-credentials").is_none(), "{answer:?}");
         }
-        assert!(answer.header("vary").unwrap().to_lowercase().contains("origin"), "{answer:?}");
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(answer.header("access-control-allow-credentials").is_none(), "{answer:?}");
     }
     let foreign = [
         "null",
@@ -420,7 +427,7 @@ fn exactly_the_configured_pages_may_read_answers() {
         "http://localhost",
     ];
     for origin in foreign {
-        for answer in [preflight(&huidu, origin), page_call(&huidu, origin)] {
+        for answer in [preflight(&huidu, origin), page_call(&huidu, origin), routed_call(&huidu, origin)] {
             assert_eq!(answer.header(ALLOW), None, "{origin}: {answer:?}");
         }
     }

@@ -127,7 +127,7 @@ fn sent(req: &HttpRequest) -> Result<(AudienceKey, Sent), Problem> {
     let format = Format::of_media_type(media).ok_or_else(|| {
         Problem::new(Code::UnsupportedMediaType, "ids come as text/plain, text/csv or application/x-ndjson")
     })?;
-    Ok((key, Sent { kind, format, gzip: is_gzip(req) }))
+    Ok((key, Sent { kind, format, gzip: is_gzip(req.headers()) }))
 }
 
 /// Ids to add or to remove.
