@@ -7,15 +7,19 @@
 
 pub mod about;
 pub mod again;
+pub mod amounts;
 mod answer;
 pub mod ask;
 mod blocks;
+mod capped;
 pub mod compare;
 pub mod count;
 pub mod csv;
+pub mod days;
 pub mod export;
 pub mod fact;
 mod fold;
+mod follow;
 pub mod funnel;
 pub mod histogram;
 pub mod hour;
@@ -29,7 +33,9 @@ mod rows;
 pub mod sentence;
 pub mod series;
 mod shape;
+pub mod sorted;
 mod stages;
+mod stored;
 pub mod tally;
 pub mod totals;
 mod variants;
@@ -44,6 +50,7 @@ use tokio::sync::Semaphore;
 use ask::CacheKey;
 use blocks::Blocks;
 use count::Subject;
+use follow::Followers;
 
 use crate::clock::SharedClock;
 use crate::store::{Store, StoreError};
@@ -108,6 +115,7 @@ pub struct Reports {
     /// Hours are counted one at a time.
     counting: tokio::sync::Mutex<()>,
     blocks: Blocks,
+    followers: Followers,
     /// Flags that somebody asked about of late.
     asked: Cache<(i64, i64), Subject>,
 }
@@ -124,6 +132,7 @@ impl Reports {
             answers: Cache::builder().max_capacity(ANSWERS_MAX).time_to_live(ANSWERS_FOR).build(),
             counting: tokio::sync::Mutex::default(),
             blocks: blocks::none(),
+            followers: follow::none(),
             asked: Cache::builder().max_capacity(ASKED_MAX).time_to_live(ASKED_FOR).build(),
         }
     }

@@ -55,6 +55,9 @@ pub(super) struct ReportArguments {
     /// Split by an attribute that the flag captures, such as user.region
     #[arg(long, value_name = "ATTRIBUTE", conflicts_with_all = ["by_day", "by_hour"])]
     by: Option<String>,
+    /// Tell values per user also with large ones cut: those above this share of what users spent, 0.9 to 0.9999
+    #[arg(long, value_name = "QUANTILE", conflicts_with_all = ["by_day", "by_hour"])]
+    cap: Option<f64>,
     /// Day by day instead
     #[arg(long, conflicts_with = "by_hour")]
     by_day: bool,
@@ -137,12 +140,14 @@ fn question(arguments: &ReportArguments) -> String {
     };
     let tz = arguments.tz.as_ref().and_then(|zone| zone.iana_name()).filter(|_| arguments.by_day);
     let what = if is_series { "timeseries" } else { "report" };
+    let cap = arguments.cap.map(|cap| cap.to_string());
     let query = [
         ("format", Some(if arguments.csv { "csv" } else { "json" })),
         ("table", arguments.table.as_deref()),
         ("from", arguments.from.as_deref()),
         ("to", arguments.to.as_deref()),
         ("by", by),
+        ("cap", cap.as_deref()),
         ("tz", tz),
     ];
     let query = query.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded((*value)?))));

@@ -13,7 +13,7 @@ use crate::engine::share::Share;
 use crate::live::Published;
 use crate::report::ReportError;
 use crate::report::count::Subject;
-use crate::report::keep::Keeping;
+use crate::report::keep::{Due, Keeping};
 
 /// How often it is looked what is to be counted.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -83,13 +83,13 @@ impl Jobs {
         work.await?.unwrap_or(Ok(()))
     }
 
-    async fn count_hours(&self, due: Vec<(Subject, Vec<(i64, usize)>)>) -> Result<(), ReportError> {
+    async fn count_hours(&self, due: Vec<(Subject, Vec<Due>)>) -> Result<(), ReportError> {
         let began = self.clock.monotonic_ns();
         let since = |then: u64| Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(then));
         for (subject, hours) in due {
-            for (hour, level) in hours {
+            for due in hours {
                 let hour_began = self.clock.monotonic_ns();
-                self.reports.keep_hour(&subject, hour, level).await?;
+                self.reports.keep(&subject, due).await?;
                 tokio::time::sleep(since(hour_began)).await;
                 if since(began) > RUN_MAX {
                     return Ok(());

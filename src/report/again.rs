@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Earlier, Fact};
-use super::hour::{Cells, PairKey, Pairs, Segment, has_same};
+use super::hour::{Cells, PairKey, Segment, has_same};
 use super::hours::hour_of;
 use super::plan::Plan;
 use super::tally::Stops;
@@ -38,7 +38,7 @@ pub struct OverlapAgain {
     /// Sums of the exposures of units that saw it.
     pub seen: ByHour,
     /// Units in two strata that saw it by one of both exposures or by both.
-    pub either: BTreeMap<i64, Pairs>,
+    pub either: ByHour,
 }
 
 /// The whole of it.
@@ -55,11 +55,11 @@ pub struct Again {
 /// Takes a fact in that has earlier exposures.
 fn add(hours: &mut ByHour, plan: &Plan, fact: &Fact, stops: Stops, pairs_with: impl Fn(&Earlier) -> bool) {
     let Some(latest) = fact.earlier.iter().map(|earlier| earlier.at).max() else { return };
-    let group = hours.entry(hour_of(latest)).or_default().groups.entry(fact.key.clone()).or_default();
+    let group = hours.entry(hour_of(latest)).or_default().groups.entry(&fact.key);
     group.first.add(plan, fact, stops);
     for earlier in fact.earlier.iter().filter(|earlier| pairs_with(earlier)) {
         let pairs = &mut hours.entry(hour_of(earlier.at)).or_default().pairs;
-        pairs.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
+        pairs.entry(&PairKey::of(fact, earlier)).add(plan, fact, earlier);
     }
 }
 
@@ -104,8 +104,8 @@ fn add_overlap(by_flag: &mut BTreeMap<i64, OverlapAgain>, plan: &Plan, fact: &Fa
             add(&mut own.seen, plan, fact, Stops::No, |earlier| earlier.others.contains(&flag));
         }
         for earlier in fact.earlier.iter().filter(|earlier| saw || earlier.others.contains(&flag)) {
-            let pairs = own.either.entry(hour_of(earlier.at)).or_default();
-            pairs.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
+            let cells = own.either.entry(hour_of(earlier.at)).or_default();
+            cells.pairs.entry(&PairKey::of(fact, earlier)).add(plan, fact, earlier);
         }
     }
 }

@@ -11,9 +11,9 @@ use super::load::Loaded;
 use super::notes::Notes;
 use super::plan::{Goal, Plan};
 use super::sentence::{self, Words};
-use super::shape::{self, Standing};
+use super::shape::{self, Standing, Worth};
 use super::totals::{Seen, Sums, Totals};
-use super::{ratio, stages, variants};
+use super::{capped, ratio, stages, variants};
 use crate::clock::rfc3339;
 use crate::engine::flag::GuardrailBound;
 use crate::stats::compare::{Better, Comparison, Role};
@@ -41,9 +41,10 @@ struct Part<'p> {
 /// The units of one value, or the others.
 type Named = (Option<Box<str>>, Sums);
 
-/// What a report says of loaded hours; `by` is the place of a captured attribute in the plan.
+/// What a report says of loaded hours; `by` is the place of a captured attribute in the plan, `cap` the quantile at which
+/// large values are cut.
 #[must_use]
-pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>) -> Value {
+pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>, cap: Option<f64>) -> Value {
     let plan = about.plan();
     let totals = fold::totals(plan, loaded, compare::growth_from(about, loaded.as_of_ms));
     let mut notes = Notes::default();
@@ -67,7 +68,7 @@ pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>) -> Value
         "computed_at": rfc3339(loaded.as_of_ms), "attribution_hours": about.document.attribution_hours,
         "variants": variants, "comparisons": comparisons,
         "guardrails": guardrails(about, &totals.sums, &mut notes),
-        "values": values(about, &totals.sums, &mut notes),
+        "values": values((about, loaded), &totals.sums, cap, &mut notes),
         "ratios": ratios(about, &totals.sums, &mut notes),
         "switched_units": totals.switched, "without_exposure": totals.without_exposure(),
         "segments": segments, "overlap": overlap,
@@ -319,15 +320,20 @@ fn guardrails(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
     Value::Array(list)
 }
 
-fn values(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
+fn values((about, loaded): (&About, &Loaded), sums: &Sums, cap: Option<f64>, notes: &mut Notes) -> Value {
     let plan = about.plan();
     let mut list = Vec::new();
     for versus in compare::versus(about, sums) {
         for (metric, own) in plan.metrics.iter().enumerate() {
             for currency in compare::currencies(sums, metric) {
-                let made = compare::value(plan, sums, &versus, metric, &currency);
+                let of = (metric, &*currency);
+                let worth = Worth {
+                    per_user: compare::value(plan, sums, &versus, metric, &currency),
+                    per_order: ratio::per_order(plan, sums, &versus, of),
+                    capped: cap.map(|cap| (cap, capped::compared((plan, loaded), sums, &versus, of, cap))),
+                };
                 let pointer = format!("/values/{}", list.len());
-                list.push(shape::value(&versus, (&own.step, &currency), &made, &pointer, notes));
+                list.push(shape::value(&versus, (&own.step, &currency), &worth, &pointer, notes));
             }
         }
     }

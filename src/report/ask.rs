@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::about::{About, Stage};
 use super::answer;
+use super::compare;
 use super::count::Subject;
-use super::load::{Asked, Wanted};
+use super::load::{Asked, Wanted, Whole};
 use super::series::{self, Bucket};
 use super::{ReportError, Reports};
 use crate::engine::flag::State;
 use crate::engine::key::FlagKey;
+use crate::engine::share::Share;
 use crate::live::{Environment, Published};
 
 /// How long a report waits for its turn.
@@ -41,6 +43,8 @@ pub enum Question {
         asked: Asked,
         /// A captured attribute.
         by: Option<String>,
+        /// Values per user are also told with those cut that lie above this share of the positive ones.
+        cap: Option<Share>,
     },
     /// The series.
     Series {
@@ -114,11 +118,17 @@ impl Reports {
             Question::Report { by: Some(by), .. } => Some(place_of(&about, by)?),
             Question::Report { by: None, .. } | Question::Series { .. } => None,
         };
+        let cap = match &question {
+            Question::Report { cap, .. } => cap.map(|cap| f64::from(cap.ppm()) / 1e6),
+            Question::Series { .. } => None,
+        };
         let is_report = matches!(question, Question::Report { .. });
-        let wanted = Wanted { segments: by.is_some(), overlap: is_report && !about.neighbours.is_empty() };
+        let whole = if is_report { Whole::Days(compare::growth_lag_ms(&about)) } else { Whole::Hours };
+        let overlap = is_report && !about.neighbours.is_empty();
+        let wanted = Wanted { attribute: by, overlap, amounts: cap.is_some(), whole };
         let loaded = self.load(&about.subject, question.asked(), wanted).await?;
         let work = move || match question {
-            Question::Report { .. } => answer::answer(&about, &loaded, by),
+            Question::Report { .. } => answer::answer(&about, &loaded, by, cap),
             Question::Series { bucket, .. } => series::series(&about, &loaded, &bucket),
         };
         Ok(tokio::task::spawn_blocking(work).await?)

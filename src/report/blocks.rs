@@ -2,31 +2,36 @@
 //!
 //! The present hour, an hour of which a window has closed for a part, and the ends of a range that lie inside hours would
 //! else be counted from their rows each time. A block is settled as an hour is: ten minutes after its end, with as many
-//! windows closed for its first as for its last moment. What is not settled is counted anew.
+//! windows closed for its first as for its last moment. What is younger is counted in minutes, which are remembered as
+//! long as no row comes to them; the rest is counted anew.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
 
-use super::again::Again;
 use super::count::{Subject, count};
 use super::fact::{Level, Span};
 use super::hour::Hour;
-use super::hours::{Kept, hour_of};
+use super::hours::{Kept, hashed, hour_of};
 use super::load::LoadedHour;
 use super::plan::{GRACE_MS, Plan};
 use super::{ReportError, Reports};
 use crate::clock::MINUTE_MS;
-use crate::store::ReportReads;
+use crate::store::{MinuteRows, ReportReads};
 
 /// How long a block is, in milliseconds: a whole number of them makes an hour.
 const BLOCK_MS: i64 = 5 * MINUTE_MS;
+/// How far before the end of a minute rows may lie that come later and leave no mark: those that come within
+/// [`crate::store::LATE_AFTER_MS`], with clocks that differ.
+const UNMARKED_MS: i64 = GRACE_MS + 2 * MINUTE_MS;
 /// About how many bytes of blocks are remembered, and how many one takes at least.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 const BYTES_MIN: u64 = 4_096;
 /// About what an exposure adds to a block, in bytes.
 const BYTES_PER_EXPOSURE: u64 = 24;
+/// About what one adds whose unit came before.
+const BYTES_PER_FACT: u64 = 600;
 /// How long one is remembered that nobody asks for.
 const UNASKED_FOR: Duration = Duration::from_secs(7_200);
 
@@ -37,8 +42,11 @@ pub(super) struct BlockKey {
     flag: i64,
     form: i64,
     from_ms: i64,
+    to_ms: i64,
     level: usize,
     mark: i64,
+    /// Of which rows, where more may come.
+    rows: i64,
 }
 
 /// Blocks that were counted.
@@ -47,7 +55,8 @@ pub(super) type Blocks = Cache<BlockKey, Arc<LoadedHour>>;
 /// Remembers nothing yet.
 pub(super) fn none() -> Blocks {
     let bytes = |_: &BlockKey, block: &Arc<LoadedHour>| {
-        let bytes = BYTES_MIN + BYTES_PER_EXPOSURE * block.main.cells.units();
+        let facts = block.facts.len() as u64;
+        let bytes = BYTES_MIN + BYTES_PER_EXPOSURE * block.main.cells.units() + BYTES_PER_FACT * facts;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
     Cache::builder().weigher(bytes).max_capacity(BYTES_MAX).time_to_idle(UNASKED_FOR).build()
@@ -56,27 +65,108 @@ pub(super) fn none() -> Blocks {
 /// The settled blocks of a span, each with the number of windows that have closed for it, and what else it has.
 #[must_use]
 pub(super) fn split(plan: &Plan, span: Span, as_of_ms: i64) -> (Vec<(Span, usize)>, Vec<Span>) {
-    let (mut settled, mut unsettled) = (Vec::new(), Vec::<Span>::new());
+    let settled_level = |block: Span| {
+        let level = plan.level(block.from_ms, as_of_ms);
+        let is_even = level == plan.level(block.to_ms - 1, as_of_ms);
+        (block.to_ms + GRACE_MS <= as_of_ms && is_even).then_some(level)
+    };
+    pieces(span, BLOCK_MS, settled_level)
+}
+
+/// The minutes of an unsettled span that have ended, and for which no window has closed, and what else it has.
+#[must_use]
+pub(super) fn minutes(plan: &Plan, span: Span, as_of_ms: i64) -> (Vec<(Span, usize)>, Vec<Span>) {
+    let open =
+        |minute: Span| (minute.to_ms <= as_of_ms && plan.level(minute.from_ms, as_of_ms) == 0).then_some(0);
+    pieces(span, MINUTE_MS, open)
+}
+
+/// Cuts a span where time is a multiple of `length_ms`: whole pieces that have a level, with it, and what is left.
+fn pieces(
+    span: Span,
+    length_ms: i64,
+    level: impl Fn(Span) -> Option<usize>,
+) -> (Vec<(Span, usize)>, Vec<Span>) {
+    let (mut whole, mut left) = (Vec::new(), Vec::<Span>::new());
     let mut from_ms = span.from_ms;
     while from_ms < span.to_ms {
-        let end = (from_ms.div_euclid(BLOCK_MS) + 1) * BLOCK_MS;
-        let block = Span { from_ms, to_ms: end.min(span.to_ms) };
-        let level = plan.level(from_ms, as_of_ms);
-        let is_whole = block.to_ms - from_ms == BLOCK_MS;
-        if is_whole && end + GRACE_MS <= as_of_ms && level == plan.level(end - 1, as_of_ms) {
-            settled.push((block, level));
-        } else if let Some(last) = unsettled.last_mut().filter(|last| last.to_ms == from_ms) {
-            last.to_ms = block.to_ms;
+        let end = (from_ms.div_euclid(length_ms) + 1) * length_ms;
+        let piece = Span { from_ms, to_ms: end.min(span.to_ms) };
+        let is_whole = piece.to_ms - from_ms == length_ms;
+        if let Some(level) = level(piece).filter(|_| is_whole) {
+            whole.push((piece, level));
+        } else if let Some(last) = left.last_mut().filter(|last| last.to_ms == from_ms) {
+            last.to_ms = piece.to_ms;
         } else {
-            unsettled.push(block);
+            left.push(piece);
         }
-        from_ms = block.to_ms;
+        from_ms = piece.to_ms;
     }
-    (settled, unsettled)
+    (whole, left)
+}
+
+/// How many rows young minutes have: a minute is what it was as long as it and those before it, into which a row may come
+/// that leaves no mark, hold the same.
+#[derive(Debug, Default)]
+pub(super) struct Filled(Vec<MinuteRows>);
+
+impl Filled {
+    /// Reads it, for all minutes of these spans.
+    ///
+    /// # Errors
+    /// [`ReportError`] of the database.
+    pub(super) async fn read(
+        reads: &mut ReportReads,
+        subject: &Subject,
+        spans: &[(Span, usize)],
+    ) -> Result<Self, ReportError> {
+        let Some((first, last)) = spans.first().zip(spans.last()) else { return Ok(Self::default()) };
+        let span = Span { from_ms: first.0.from_ms - UNMARKED_MS, to_ms: last.0.to_ms };
+        Ok(Self(reads.filled(subject.span(span)).await?))
+    }
+
+    /// Of a minute.
+    fn digest(&self, minute: Span) -> i64 {
+        let window = minute.from_ms - UNMARKED_MS..minute.to_ms;
+        let inside = self.0.iter().filter(|rows| window.contains(&(rows.minute * MINUTE_MS)));
+        // 0 is what settled blocks have.
+        hashed(inside.map(|rows| [rows.minute, rows.is_stop, rows.rows, rows.sum])) | 1
+    }
 }
 
 impl Reports {
-    /// A settled block, counted unless it is remembered. `kept` holds the marks of the same state that `reads` sees.
+    /// The blocks of a young span, and what is left of it, all counted unless it is remembered. `kept` holds the marks of
+    /// the same state that `reads` sees.
+    ///
+    /// # Errors
+    /// [`ReportError`] of the database.
+    pub(super) async fn young(
+        &self,
+        reads: &mut ReportReads,
+        subject: &Subject,
+        (span, as_of_ms): (Span, i64),
+        kept: &Kept,
+    ) -> Result<Vec<Arc<LoadedHour>>, ReportError> {
+        let mut young = Vec::new();
+        let (settled, unsettled) = split(&subject.plan, span, as_of_ms);
+        for (span, level) in settled {
+            young.push(self.block(reads, subject, key(subject, (span, level), 0, kept)).await?);
+        }
+        for span in unsettled {
+            let (minutes, rest) = minutes(&subject.plan, span, as_of_ms);
+            let filled = Filled::read(reads, subject, &minutes).await?;
+            for minute in minutes {
+                let key = key(subject, minute, filled.digest(minute.0), kept);
+                young.push(self.block(reads, subject, key).await?);
+            }
+            for span in rest {
+                young.push(counted(reads, subject, span, Level::AsOf(as_of_ms)).await?);
+            }
+        }
+        Ok(young)
+    }
+
+    /// A block, counted unless it is remembered.
     ///
     /// # Errors
     /// [`ReportError`] of the database.
@@ -84,33 +174,39 @@ impl Reports {
         &self,
         reads: &mut ReportReads,
         subject: &Subject,
-        (span, level): (Span, usize),
-        kept: &Kept,
+        key: BlockKey,
     ) -> Result<Arc<LoadedHour>, ReportError> {
-        let key = key(subject, span, level, kept);
+        let (span, level) = (Span { from_ms: key.from_ms, to_ms: key.to_ms }, key.level);
         if let Some(known) = self.blocks.get(&key).await {
             return Ok(known);
         }
-        let Hour { main, again, segments, overlap } =
-            count(reads, subject, span, Level::Windows(level)).await?;
-        let plan = subject.plan.clone();
-        let work = move || {
-            let again = Again::of(&plan, &again, &segments);
-            LoadedHour { span, main, again, facts: Vec::new(), segments, overlap }
-        };
-        let block = Arc::new(tokio::task::spawn_blocking(work).await?);
+        let block = counted(reads, subject, span, Level::Windows(level)).await?;
         self.blocks.insert(key, block.clone()).await;
         Ok(block)
     }
 
     /// Whether a settled block is remembered.
-    pub(super) fn knows(&self, subject: &Subject, (span, level): (Span, usize), kept: &Kept) -> bool {
-        self.blocks.contains_key(&key(subject, span, level, kept))
+    pub(super) fn knows(&self, key: &BlockKey) -> bool {
+        self.blocks.contains_key(key)
     }
 }
 
-fn key(subject: &Subject, span: Span, level: usize, kept: &Kept) -> BlockKey {
+/// A part of an hour that is not kept.
+async fn counted(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    span: Span,
+    level: Level,
+) -> Result<Arc<LoadedHour>, ReportError> {
+    let Hour { main, again: facts, segments, overlap, amounts } = count(reads, subject, span, level).await?;
+    Ok(Arc::new(LoadedHour { main, facts, segments, overlap, amounts, ..LoadedHour::empty(span) }))
+}
+
+/// What the sums of a block depend on; `rows` is 0 for a settled one.
+pub(super) fn key(subject: &Subject, (span, level): (Span, usize), rows: i64, kept: &Kept) -> BlockKey {
     BlockKey {
+        to_ms: span.to_ms,
+        rows,
         environment: subject.environment,
         flag: subject.flag,
         form: subject.plan.form,

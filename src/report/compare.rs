@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::about::{About, RowKey};
 use super::fact::{CONTROL, TREATMENT};
-use super::hour::Pairs;
+use super::hour::{PairKey, Pairs};
 use super::plan::{GRACE_MS, Goal, Plan};
 use super::tally::{PairTally, Tally};
 use super::totals::{Sums, Totals};
@@ -91,19 +91,29 @@ pub(super) fn by_stage<'s>(
     stages
 }
 
+/// Units of a stage whose window of a metric has closed: the variant's and control's.
+pub(super) fn units_of(
+    plan: &Plan,
+    (treated, control): (Option<&Tally>, &[&Tally]),
+    metric: usize,
+) -> [u64; 2] {
+    let units = |tally: &Tally| count(plan, tally, metric).units;
+    [treated.map(units).unwrap_or_default(), control.iter().map(|tally| units(tally)).sum()]
+}
+
 /// The pairs of one arm, with the places of their stages; control of any variant.
 pub(super) fn pairs_of<'p>(
     pairs: &'p Pairs,
     versus: &Versus,
     arm: u8,
     stages: &[i64],
-) -> Vec<(usize, usize, &'p PairTally)> {
+) -> Vec<(usize, usize, &'p PairKey, &'p PairTally)> {
     let own = pairs.iter().filter(|(key, _)| {
         key.rule == versus.rule && key.arm == arm && (arm == CONTROL || key.variant == versus.variant)
     });
     own.filter_map(|(key, pair)| {
         let place = |stage: i64| stages.binary_search(&stage).ok();
-        Some((place(key.lower)?, place(key.higher)?, pair))
+        Some((place(key.lower)?, place(key.higher)?, key, pair))
     })
     .collect()
 }
@@ -128,7 +138,7 @@ impl Counted {
         let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
         let pairs = |arm| {
             let own = pairs_of(&sums.pairs, versus, arm, &numbers).into_iter();
-            own.map(|(earlier, later, pair)| {
+            own.map(|(earlier, later, _, pair)| {
                 let sums = pair.metrics.get(metric);
                 Pair {
                     earlier,
@@ -248,8 +258,13 @@ pub fn goal_without(plan: &Plan) -> Option<Comparison> {
 /// From when on exposures count as growth: the hours before are early. By what had matured at `as_of_ms`.
 #[must_use]
 pub fn growth_from(about: &About, as_of_ms: i64) -> i64 {
-    let cut = as_of_ms - about.plan().window_ms(about.plan().goal_window()) - GRACE_MS;
-    (cut - PACE_DAYS * DAY_MS).div_euclid(HOUR_MS) * HOUR_MS
+    (as_of_ms - growth_lag_ms(about)).div_euclid(HOUR_MS) * HOUR_MS
+}
+
+/// How long ago that is, to the hour.
+#[must_use]
+pub fn growth_lag_ms(about: &About) -> i64 {
+    about.plan().window_ms(about.plan().goal_window()) + GRACE_MS + PACE_DAYS * DAY_MS
 }
 
 /// How fast the present stage grows: units that matured of late.
@@ -339,7 +354,7 @@ pub fn value(plan: &Plan, sums: &Sums, versus: &Versus, metric: usize, currency:
     let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
     let pairs = |arm| -> Vec<ValuePair> {
         let own = pairs_of(&sums.pairs, versus, arm, &numbers).into_iter();
-        own.map(|(earlier, later, pair)| {
+        own.map(|(earlier, later, _, pair)| {
             let sums = pair.metrics.get(metric).and_then(|metric| metric.values.get(currency));
             let sums = sums.copied().unwrap_or_default();
             ValuePair {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ReportError;
-use super::fact::{Fact, Level, Span, facts};
+use super::fact::{Earlier, Fact, Level, Span, facts};
 use super::hour::{Adding, Hour};
 use super::plan::Plan;
 use super::rows::units;
@@ -37,11 +37,14 @@ impl Subject {
         (self.environment, self.flag)
     }
 
-    fn span(&self, span: Span) -> ReportSpan {
+    pub(super) fn span(&self, span: Span) -> ReportSpan {
         let Self { environment, flag, .. } = *self;
         ReportSpan { environment, flag, from_ms: span.from_ms, to_ms: span.to_ms }
     }
 }
+
+/// Exposures and steps.
+type Rows = (Vec<ReportExposure>, Vec<ReportStep>);
 
 /// A span that is read piece by piece.
 struct Slices<'s> {
@@ -76,7 +79,7 @@ impl<'s> Slices<'s> {
         reads: &mut ReportReads,
         slice: Span,
         before_ms: i64,
-    ) -> Result<Option<(Vec<ReportExposure>, Vec<ReportStep>)>, ReportError> {
+    ) -> Result<Option<Rows>, ReportError> {
         let before_ms = before_ms + self.subject.plan.longest_ms();
         let span = self.subject.span(slice);
         let exposures = reads.exposures(span, before_ms).await?;
@@ -85,6 +88,22 @@ impl<'s> Slices<'s> {
         }
         let steps = reads.steps(span, before_ms, &self.steps).await?;
         Ok(Some((exposures, steps)))
+    }
+
+    /// What counts of the same units before any window closes: their earlier exposures to the flag, and stops from before
+    /// `begins_ms`, which have an exposure after all.
+    async fn open_rows(
+        &self,
+        reads: &mut ReportReads,
+        slice: Span,
+        begins_ms: i64,
+    ) -> Result<Option<Rows>, ReportError> {
+        let span = self.subject.span(slice);
+        let exposures = reads.own_exposures(span).await?;
+        if exposures.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((exposures, reads.early_stops(span, begins_ms).await?)))
     }
 }
 
@@ -115,11 +134,24 @@ pub async fn followers(
                 let inside = fact.earlier.iter().filter(|earlier| span.holds(earlier.at));
                 inside.map(|earlier| earlier.at).max().is_some_and(|at| slice.holds(at))
             });
+            own.iter_mut().for_each(|fact| shorten(fact, span));
             own
         };
         found.extend(tokio::task::spawn_blocking(work).await?);
     }
     Ok(found)
+}
+
+/// Of earlier exposures, all of `span`, and when the latest was.
+fn shorten(fact: &mut Fact, span: Span) {
+    let latest = fact.earlier.iter().map(|earlier| earlier.at).max();
+    fact.earlier.retain(|earlier| span.holds(earlier.at) || Some(earlier.at) == latest);
+    for earlier in fact.earlier.iter_mut().filter(|earlier| !span.holds(earlier.at)) {
+        *earlier = Earlier { stage: earlier.stage, at: earlier.at, ..Earlier::default() };
+        // Then it is nobody's first.
+        fact.stops = Vec::new();
+    }
+    fact.claimed = Vec::new();
 }
 
 /// What the exposures of `span` add up to.
@@ -134,8 +166,15 @@ pub async fn count(
 ) -> Result<Hour, ReportError> {
     let mut adding = Adding::default();
     let mut slices = Slices::new(subject, span);
+    // Of the first exposure most windows have closed.
+    let is_open = level.of(&subject.plan, span.from_ms) == 0;
     while let Some(slice) = slices.next(reads).await? {
-        let Some((exposures, steps)) = slices.rows(reads, slice, slice.to_ms).await? else { continue };
+        let rows = if is_open {
+            slices.open_rows(reads, slice, span.from_ms).await?
+        } else {
+            slices.rows(reads, slice, slice.to_ms).await?
+        };
+        let Some((exposures, steps)) = rows else { continue };
         let (plan, flag) = (subject.plan.clone(), subject.flag);
         let work = move || {
             for mut unit in units(&plan, flag, exposures, steps) {

@@ -91,12 +91,29 @@ pub struct MetricOutcome {
     pub events: u32,
     /// Which values of `by` were among them, ascending.
     pub by: Vec<u16>,
-    /// Sums by currency.
-    pub values: Vec<(Box<str>, u64)>,
+    /// By currency, ascending.
+    pub values: Vec<(Box<str>, Worth)>,
+}
+
+/// What a unit's events of one metric and currency came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worth {
+    /// Their sum in the currency's minor unit.
+    pub sum: u64,
+    /// How many they are: an order is an event with a value.
+    pub orders: u32,
+}
+
+impl MetricOutcome {
+    /// What there is of a currency.
+    #[must_use]
+    pub fn in_currency(&self, currency: &str) -> Option<Worth> {
+        self.values.iter().find(|(own, _)| **own == *currency).map(|(_, worth)| *worth)
+    }
 }
 
 /// An earlier exposure of the unit under the same rule, arm and variant, in another stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
     /// Its stage.
     pub stage: i64,
@@ -175,7 +192,8 @@ pub enum Level {
 }
 
 impl Level {
-    fn of(self, plan: &Plan, at: i64) -> usize {
+    /// How many windows have closed for an exposure.
+    pub(super) fn of(self, plan: &Plan, at: i64) -> usize {
         match self {
             Self::Windows(level) => level,
             Self::AsOf(as_of_ms) => plan.level(at, as_of_ms),
@@ -239,11 +257,14 @@ fn metrics(plan: &Plan, unit: &Unit, at: i64) -> Vec<MetricOutcome> {
         if let Some((currency, value)) = &event.value {
             match outcome.values.binary_search_by(|(known, _)| known.cmp(currency)) {
                 Ok(place) => {
-                    if let Some((_, sum)) = outcome.values.get_mut(place) {
-                        *sum = sum.saturating_add(*value);
+                    if let Some((_, worth)) = outcome.values.get_mut(place) {
+                        worth.sum = worth.sum.saturating_add(*value);
+                        worth.orders += 1;
                     }
                 }
-                Err(place) => outcome.values.insert(place, (currency.clone(), *value)),
+                Err(place) => {
+                    outcome.values.insert(place, (currency.clone(), Worth { sum: *value, orders: 1 }));
+                }
             }
         }
     }

@@ -8,13 +8,12 @@ use super::load::{Loaded, LoadedHour};
 use super::plan::Plan;
 use super::tally::Stops;
 use super::totals::{Cut, Seen, Sums, Totals};
-use crate::clock::HOUR_MS;
 
 /// The whole. Growth is measured from `early_ms`: hours that ended before count as early.
 pub(super) fn totals(plan: &Plan, loaded: &Loaded, early_ms: i64) -> Totals {
     let mut totals = Totals::default();
     for hour in &loaded.hours {
-        totals.add(plan, &hour.main, loaded.range, hour.hour_ms() + HOUR_MS <= early_ms);
+        totals.add(plan, &hour.main, loaded.range, hour.ends_ms() <= early_ms);
         if loaded.range.is_cut {
             totals.sums.add_by_hour(&hour.again.whole, loaded.range.from_ms);
         }
@@ -52,10 +51,11 @@ fn returned(loaded: &Loaded) -> impl Iterator<Item = (&LoadedHour, &Fact, Cut)> 
     let hours = loaded.hours.iter().filter(move |_| range.is_cut);
     let just_counted =
         hours.flat_map(move |hour| hour.facts.iter().map(move |fact| (&**hour, fact, Cut::at(range))));
-    let followers = loaded
-        .followers
-        .iter()
-        .filter_map(move |(place, fact)| Some((&**loaded.hours.get(*place)?, fact, Cut::inside(range))));
+    let followers = loaded.followers.iter().filter_map(move |fact| {
+        let place = loaded.hours.partition_point(|hour| hour.span.from_ms <= fact.at).checked_sub(1)?;
+        let hour = loaded.hours.get(place).filter(|hour| hour.is_kept && hour.span.holds(fact.at))?;
+        Some((&**hour, fact, Cut::inside(range)))
+    });
     just_counted.chain(followers)
 }
 

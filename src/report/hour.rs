@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::amounts::Amounts;
 use super::fact::{Earlier, Fact, Key};
 use super::plan::Plan;
+use super::sorted::Sorted;
 use super::tally::{PairTally, Stops, Tally};
 
 /// Most values of one captured attribute that an hour keeps apart, the most frequent ones.
 const VALUES_MAX: usize = 1_000;
 
 /// Units that are in two strata of one row: rule, arm, variant, lower and higher stage.
-pub type Pairs = BTreeMap<PairKey, PairTally>;
+pub type Pairs = Sorted<PairKey, PairTally>;
 
 /// Two strata of one row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,21 +59,21 @@ pub struct Group {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cells {
     /// By key.
-    pub groups: BTreeMap<Key, Group>,
+    pub groups: Sorted<Key, Group>,
     /// Of units in two strata.
     pub pairs: Pairs,
 }
 
 impl Cells {
     fn add(&mut self, plan: &Plan, fact: &Fact, stops: Stops, pairs_with: impl Fn(&Earlier) -> bool) {
-        let group = self.groups.entry(fact.key.clone()).or_default();
+        let group = self.groups.entry(&fact.key);
         if fact.earlier.is_empty() {
             group.first.add(plan, fact, stops);
         } else {
             group.again.add(plan, fact, Stops::No);
         }
         for earlier in fact.earlier.iter().filter(|earlier| pairs_with(earlier)) {
-            self.pairs.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
+            self.pairs.entry(&PairKey::of(fact, earlier)).add(plan, fact, earlier);
         }
     }
 
@@ -81,14 +83,15 @@ impl Cells {
         self.groups.values().map(|group| group.first.units + group.again.units).sum()
     }
 
-    fn merge(&mut self, other: &Self) {
-        for (key, group) in &other.groups {
-            let own = self.groups.entry(key.clone()).or_default();
+    /// Takes all of others in.
+    pub fn merge(&mut self, other: &Self) {
+        for (key, group) in other.groups.iter() {
+            let own = self.groups.entry(key);
             own.first.merge(&group.first);
             own.again.merge(&group.again);
         }
-        for (key, pair) in &other.pairs {
-            self.pairs.entry(key.clone()).or_default().merge(pair);
+        for (key, pair) in other.pairs.iter() {
+            self.pairs.entry(key).merge(pair);
         }
     }
 }
@@ -139,6 +142,8 @@ pub struct Hour {
     pub segments: Vec<Segment>,
     /// By other flag.
     pub overlap: Vec<Overlap>,
+    /// Single amounts.
+    pub amounts: Amounts,
 }
 
 /// An hour that facts are still added to.
@@ -161,6 +166,7 @@ impl Adding {
             cells.add(plan, &fact, Stops::Counts, |earlier| has_same(earlier, attribute));
         }
         count_overlap(&mut self.overlap, plan, &fact);
+        self.hour.amounts.add(plan, &fact);
         if !fact.earlier.is_empty() {
             self.hour.again.push(fact);
         }
@@ -197,7 +203,7 @@ fn count_overlap(overlap: &mut BTreeMap<i64, Overlap>, plan: &Plan, fact: &Fact)
         flags.dedup();
         for flag in flags {
             let entry = overlap.entry(flag).or_default();
-            entry.either.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
+            entry.either.entry(&PairKey::of(fact, earlier)).add(plan, fact, earlier);
         }
     }
     for (flag, entry) in overlap {

@@ -8,6 +8,9 @@ use super::totals::Range;
 use crate::clock::HOUR_MS;
 use crate::store::{HourHead, HourMark};
 
+/// Hours of a day.
+pub const DAY_HOURS: i64 = 24;
+
 /// The first and the last moment of the hour numbered `hour`, as a span.
 #[must_use]
 pub fn span_of(hour: i64) -> Span {
@@ -28,6 +31,15 @@ pub fn level(plan: &Plan, hour: i64, as_of_ms: i64) -> Option<usize> {
     let closed = span.to_ms + GRACE_MS <= as_of_ms;
     let least = plan.level(span.to_ms - 1, as_of_ms);
     (closed && least == plan.level(span.from_ms, as_of_ms)).then_some(least)
+}
+
+/// A number that others hardly have.
+pub(super) fn hashed(rows: impl Iterator<Item = [i64; 4]>) -> i64 {
+    let mut hash = blake3::Hasher::new();
+    for part in rows.flatten() {
+        hash.update(&part.to_be_bytes());
+    }
+    hash.finalize().as_bytes().first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
 /// How a kept hour stands.
@@ -62,6 +74,22 @@ impl Kept {
     #[must_use]
     pub fn mark(&self, hour: i64) -> i64 {
         self.marks.get(&hour).copied().unwrap_or_default()
+    }
+
+    /// Of which countings some hours are kept: others have another.
+    #[must_use]
+    pub fn digest(&self, hours: &[i64]) -> i64 {
+        let heads = hours.iter().filter_map(|hour| self.heads.get(hour));
+        hashed(heads.map(|head| [head.hour, head.form, head.level, head.seen]))
+    }
+
+    /// Of which countings hours are kept, from one up to and with another, and what marked them.
+    #[must_use]
+    pub fn state(&self, (first, last): (i64, i64)) -> i64 {
+        let marks = self.marks.range(first..=last).map(|(hour, mark)| [*hour, *mark, 0, 0]);
+        let heads =
+            self.heads.range(first..=last).map(|(_, head)| [head.hour, head.form, head.level, head.seen]);
+        hashed(heads.chain(marks))
     }
 
     /// How an hour stands of which so many windows have closed.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::about::About;
-use super::blocks::split;
+use super::blocks::{key, split};
 use super::count::Subject;
+use super::days::{self, Sum};
 use super::fold;
-use super::hours::{Kept, Sources, hour_of};
-use super::load::{Asked, Loaded, Wanted};
+use super::hours::{DAY_HOURS, Kept, Sources, hour_of};
+use super::load::{Asked, Loaded, parts};
 use super::plan::GRACE_MS;
 use super::stages;
+use super::stored::{self, Attributes, Before, Needed};
 use super::totals::Range;
 use super::{ReportError, Reports};
 use crate::engine::key::FlagKey;
 use crate::live::Published;
-use crate::store::HourHead;
+use crate::store::{HourHead, NewHour, Piece, ReportReads};
 
 /// As long as this is the same, and nothing was due, nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub struct Keeping {
     hour: i64,
     /// Rows that came late, moved or went.
     marks: i64,
+}
+
+/// What is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// An hour, with the number of windows that have closed for it.
+    Hour(i64, usize),
+    /// The day that begins with this hour.
+    Day(i64),
 }
 
 /// What kept hours say of the arms' shares.
@@ -59,22 +70,65 @@ impl Reports {
         Ok(keeping.collect())
     }
 
-    /// Hours of a flag that should be kept and are not, or are no longer as they should be: each with the number of
-    /// windows that have closed for it.
+    /// Hours of a flag that should be kept and are not, or are no longer as they should be; if there are none, such days.
     ///
     /// # Errors
     /// [`ReportError`] of the database.
-    pub async fn due(&self, subject: &Subject) -> Result<Vec<(i64, usize)>, ReportError> {
-        let Some((sources, ..)) = self.sources(subject).await? else { return Ok(Vec::new()) };
-        Ok(sources.missing.into_iter().chain(sources.stale).collect())
+    pub async fn due(&self, subject: &Subject) -> Result<Vec<Due>, ReportError> {
+        let as_of_ms = self.clock.now_ms();
+        let mut reads = self.store.report_snapshot().await?;
+        let Some(Known { sources, kept, hours, .. }) = known(&mut reads, subject, as_of_ms).await? else {
+            return Ok(Vec::new());
+        };
+        if !(sources.missing.is_empty() && sources.stale.is_empty()) {
+            let hours = sources.missing.into_iter().chain(sources.stale);
+            return Ok(hours.map(|(hour, level)| Due::Hour(hour, level)).collect());
+        }
+        let heads = reads.day_heads(subject.environment, subject.flag, hours).await?;
+        let days = days::due((&subject.plan, &kept), &heads, &sources, as_of_ms);
+        Ok(days.into_iter().map(|(first, _)| Due::Day(first)).collect())
     }
 
-    /// Counts an hour and keeps it, unless somebody did so meanwhile.
+    /// Counts an hour, or sums a day up, and keeps it, unless somebody did so meanwhile.
     ///
     /// # Errors
     /// [`ReportError`] of the database.
-    pub async fn keep_hour(&self, subject: &Subject, hour: i64, level: usize) -> Result<(), ReportError> {
-        self.refresh(subject, hour, level).await
+    pub async fn keep(&self, subject: &Subject, due: Due) -> Result<(), ReportError> {
+        match due {
+            Due::Hour(hour, level) => self.refresh(subject, hour, level).await,
+            Due::Day(first) => self.keep_day(subject, first).await,
+        }
+    }
+
+    async fn keep_day(&self, subject: &Subject, first: i64) -> Result<(), ReportError> {
+        let mut reads = self.store.report_snapshot().await?;
+        let as_of_ms = self.clock.now_ms();
+        let Some(Known { sources, kept, hours, .. }) = known(&mut reads, subject, as_of_ms).await? else {
+            return Ok(());
+        };
+        let heads = reads.day_heads(subject.environment, subject.flag, hours).await?;
+        let days = days::due((&subject.plan, &kept), &heads, &sources, as_of_ms);
+        let Some((_, seen)) = days.into_iter().find(|(own, _)| *own == first) else { return Ok(()) };
+        let needed =
+            Needed { attributes: Attributes::All, overlap: true, before: Before::All, ..Needed::SUMS };
+        let mut sum = Sum::default();
+        for hour in first..first + DAY_HOURS {
+            let own = parts(&mut reads, subject, (Piece::Hour, vec![hour]), needed).await?;
+            let add = move || {
+                own.into_iter().for_each(|hour| sum.add(hour));
+                sum
+            };
+            sum = tokio::task::spawn_blocking(add).await?;
+        }
+        drop(reads);
+        let work = move || {
+            let (hour, again, level) = sum.finish();
+            stored::encode(&hour, &again).map(|parts| (parts, level))
+        };
+        let (parts, level) = tokio::task::spawn_blocking(work).await??;
+        let Subject { environment, flag, .. } = *subject;
+        let head = HourHead { hour: first, form: subject.plan.form, level, seen };
+        Ok(self.store.keep_day(NewHour { environment, flag, head, parts: &parts }).await?)
     }
 
     /// Whether the arms of a flag filled in the configured shares, by its kept hours; `None` while hours are counted
@@ -89,7 +143,9 @@ impl Reports {
         last: Option<u64>,
     ) -> Result<Option<Shares>, ReportError> {
         let about = self.about(published, key).await?;
-        let Some((sources, heads, range)) = self.sources(&about.subject).await? else {
+        let mut reads = self.store.report_snapshot().await?;
+        let known = known(&mut reads, &about.subject, self.clock.now_ms()).await?;
+        let Some(Known { sources, heads, range, .. }) = known else {
             return Ok(Some(Shares { digest: 0, sequential_p: Some(1.0) }));
         };
         if !sources.missing.is_empty() {
@@ -99,13 +155,11 @@ impl Reports {
         if last == Some(digest) {
             return Ok(Some(Shares { digest, sequential_p: None }));
         }
-        let mut reads = self.store.report_snapshot().await?;
         let kept = heads.iter().filter(|head| head.form == about.plan().form).map(|head| head.hour).collect();
-        let hours = self.parts(&mut reads, &about.subject, kept, range, Wanted::default()).await?;
+        let hours = parts(&mut reads, &about.subject, (Piece::Hour, kept), Needed::SUMS).await?;
         drop(reads);
         let hours = hours.into_iter().map(Arc::new).collect();
-        let (as_of_ms, bounds, followers) = (self.clock.now_ms(), None, Vec::new());
-        let loaded = Loaded { range, as_of_ms, bounds, waiting: 0, hours, followers };
+        let loaded = Loaded { hours, ..Loaded::nothing(range, self.clock.now_ms()) };
         let work = move || sequential_p(&about, &loaded);
         Ok(Some(Shares { digest, sequential_p: Some(tokio::task::spawn_blocking(work).await?) }))
     }
@@ -133,34 +187,41 @@ impl Reports {
     async fn count_one_ahead(&self, subject: &Subject) -> Result<bool, ReportError> {
         let as_of_ms = self.clock.now_ms();
         let mut reads = self.store.report_snapshot().await?;
-        let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else { return Ok(false) };
-        let hours = (hour_of(bounds.0), hour_of(bounds.1));
-        let heads = reads.heads(subject.environment, subject.flag, hours).await?;
-        let kept = Kept::new(&heads, &reads.marks(subject.environment, subject.flag, hours).await?);
-        let range = Asked::default().range(bounds, as_of_ms);
-        let young = Sources::of(&subject.plan, &kept, bounds, range, as_of_ms).young;
-        let mut blocks = young.into_iter().flat_map(|span| split(&subject.plan, span, as_of_ms).0);
-        let Some(block) = blocks.find(|block| !self.knows(subject, *block, &kept)) else { return Ok(false) };
-        self.block(&mut reads, subject, block, &kept).await?;
+        let Some(Known { sources, kept, .. }) = known(&mut reads, subject, as_of_ms).await? else {
+            return Ok(false);
+        };
+        let blocks = sources.young.into_iter().flat_map(|span| split(&subject.plan, span, as_of_ms).0);
+        let keys = blocks.map(|block| key(subject, block, 0, &kept));
+        let Some(key) = keys.into_iter().find(|key| !self.knows(key)) else { return Ok(false) };
+        self.block(&mut reads, subject, key).await?;
         Ok(true)
     }
+}
 
-    /// How all hours of a flag stand; `None` if nothing was ever stored.
-    async fn sources(
-        &self,
-        subject: &Subject,
-    ) -> Result<Option<(Sources, Vec<HourHead>, Range)>, ReportError> {
-        let as_of_ms = self.clock.now_ms();
-        let mut reads = self.store.report_reads().await?;
-        let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else { return Ok(None) };
-        let hours = (hour_of(bounds.0), hour_of(bounds.1));
-        // Read before the heads: a mark that comes in between is seen by the next look.
-        let marks = reads.marks(subject.environment, subject.flag, hours).await?;
-        let heads = reads.heads(subject.environment, subject.flag, hours).await?;
-        let range = Asked::default().range(bounds, as_of_ms);
-        let sources = Sources::of(&subject.plan, &Kept::new(&heads, &marks), bounds, range, as_of_ms);
-        Ok(Some((sources, heads, range)))
-    }
+/// How all hours of a flag stand.
+struct Known {
+    sources: Sources,
+    kept: Kept,
+    heads: Vec<HourHead>,
+    /// The first and the last.
+    hours: (i64, i64),
+    range: Range,
+}
+
+/// `None` if nothing was ever stored. `reads` see one state.
+async fn known(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    as_of_ms: i64,
+) -> Result<Option<Known>, ReportError> {
+    let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else { return Ok(None) };
+    let hours = (hour_of(bounds.0), hour_of(bounds.1));
+    let marks = reads.marks(subject.environment, subject.flag, hours).await?;
+    let heads = reads.heads(subject.environment, subject.flag, hours).await?;
+    let range = Asked::default().range(bounds, as_of_ms);
+    let kept = Kept::new(&heads, &marks);
+    let sources = Sources::of(&subject.plan, &kept, bounds, range, as_of_ms);
+    Ok(Some(Known { sources, kept, heads, hours, range }))
 }
 
 fn sequential_p(about: &About, loaded: &Loaded) -> f64 {

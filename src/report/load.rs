@@ -1,21 +1,20 @@
 //! The hours of a range: as they are kept, or counted now.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::again::Again;
-use super::blocks::split;
-use super::count::{Subject, count, followers};
+use super::amounts::Amounts;
+use super::count::{Subject, count};
+use super::days::{Days, whole_days};
 use super::fact::{Fact, Level, Span};
-use super::hour::{Hour, Main, Overlap, Segment};
-use super::hours::{Kept, Sources, Standing, hour_of, span_of};
+use super::hour::{Main, Overlap, Segment};
+use super::hours::{DAY_HOURS, Kept, Sources, Standing, hour_of, span_of};
+use super::stored::{self, Attributes, Before, Needed};
 use super::totals::Range;
 use super::{ReportError, Reports};
-use crate::store::{HourBytes, HourHead, HourPart, NewHour, ReportReads};
+use crate::clock::HOUR_MS;
+use crate::store::{HourHead, NewHour, Piece, ReportReads};
 
 /// How long a report waits for hours that were never counted, before it asks to be called again.
 const MISSING_MAX: Duration = Duration::from_secs(20);
@@ -31,37 +30,86 @@ pub struct Asked {
     pub to_ms: Option<i64>,
 }
 
-/// Which parts of hours are needed beside the sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What is needed beside the sums of all exposures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// By captured attribute.
-    pub segments: bool,
+    /// The captured attribute at this place of the plan.
+    pub attribute: Option<usize>,
     /// By other flag.
     pub overlap: bool,
+    /// Single amounts.
+    pub amounts: bool,
+    /// Whether days may stand for their hours.
+    pub whole: Whole,
 }
 
-/// A part of an hour, or a whole one.
+/// Whether days may stand for their hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// No: each hour is looked at.
+    Hours,
+    /// Yes, but not across the full hour that began last when so many milliseconds were yet to come.
+    Days(i64),
+}
+
+impl Wanted {
+    fn needed(self, range: Range) -> Needed {
+        Needed {
+            attributes: self.attribute.map_or(Attributes::No, Attributes::One),
+            overlap: self.overlap,
+            amounts: false,
+            before: if range.is_cut { Before::Range(range.from_ms) } else { Before::No },
+        }
+    }
+}
+
+/// A part of an hour, a whole one, or a day.
 #[derive(Debug, Clone)]
 pub struct LoadedHour {
     /// From when to when.
     pub span: Span,
     /// Sums of all exposures.
     pub main: Main,
-    /// Sums of exposures of units that came before, where the range is cut; of a part that was just counted, nothing.
+    /// Whether it is kept in the database.
+    pub is_kept: bool,
+    /// Sums of exposures of units that came before, where the range is cut; only of what is kept.
     pub again: Again,
-    /// Such exposures themselves; only of a part that was just counted.
+    /// Such exposures themselves; only of what is not.
     pub facts: Vec<Fact>,
     /// By captured attribute and value.
     pub segments: Vec<Segment>,
     /// By other flag.
     pub overlap: Vec<Overlap>,
+    /// Single amounts.
+    pub amounts: Amounts,
 }
 
 impl LoadedHour {
+    /// Nothing in a span.
+    #[must_use]
+    pub fn empty(span: Span) -> Self {
+        Self {
+            span,
+            main: Main::default(),
+            is_kept: false,
+            again: Again::default(),
+            facts: Vec::new(),
+            segments: Vec::new(),
+            overlap: Vec::new(),
+            amounts: Amounts::default(),
+        }
+    }
+
     /// When the hour began that it is, or is part of.
     #[must_use]
     pub fn hour_ms(&self) -> i64 {
         span_of(hour_of(self.span.from_ms)).from_ms
+    }
+
+    /// When the last hour ends that it holds, or is part of.
+    #[must_use]
+    pub fn ends_ms(&self) -> i64 {
+        span_of(hour_of(self.span.to_ms - 1)).to_ms
     }
 }
 
@@ -78,8 +126,19 @@ pub struct Loaded {
     pub waiting: usize,
     /// In order.
     pub hours: Vec<Arc<LoadedHour>>,
-    /// Where the range begins inside an hour: exposures that follow one of that hour, by its place among the hours.
-    pub followers: Vec<(usize, Fact)>,
+    /// Single amounts of kept hours, if they are wanted.
+    pub amounts: Vec<Amounts>,
+    /// Where the range begins inside an hour: exposures in kept hours that follow one of that hour.
+    pub followers: Arc<Vec<Fact>>,
+}
+
+impl Loaded {
+    /// Of a flag that nobody ever saw.
+    #[must_use]
+    pub fn nothing(range: Range, as_of_ms: i64) -> Self {
+        let (hours, amounts, followers) = (Vec::new(), Vec::new(), Arc::default());
+        Self { range, as_of_ms, bounds: None, waiting: 0, hours, amounts, followers }
+    }
 }
 
 impl Asked {
@@ -89,14 +148,6 @@ impl Asked {
         let to_ms = self.to_ms.unwrap_or_else(|| (bounds.1 + 1).max(as_of_ms));
         Range { from_ms, to_ms, is_cut: bounds.0 < from_ms }
     }
-}
-
-fn encoded<T: Serialize>(part: &T) -> Result<Vec<u8>, ReportError> {
-    postcard::to_stdvec(part).map_err(|error| ReportError::Kept(error.to_string()))
-}
-
-fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReportError> {
-    postcard::from_bytes(bytes).map_err(|error| ReportError::Kept(error.to_string()))
 }
 
 impl Reports {
@@ -118,8 +169,7 @@ impl Reports {
             let mut reads = self.store.report_snapshot().await?;
             let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else {
                 let range = asked.range((as_of_ms, as_of_ms), as_of_ms);
-                let (hours, followers) = (Vec::new(), Vec::new());
-                return Ok(Loaded { range, as_of_ms, bounds: None, waiting: 0, hours, followers });
+                return Ok(Loaded::nothing(range, as_of_ms));
             };
             let range = asked.range(bounds, as_of_ms);
             let hours = (hour_of(bounds.0.max(range.from_ms)), hour_of(bounds.1.min(range.to_ms - 1)));
@@ -148,22 +198,21 @@ impl Reports {
                 return Err(ReportError::Preparing { done, total: done + sources.missing.len() });
             }
             let waiting = sources.stale.len();
-            let kept = sources.stale.iter().map(|(hour, _)| *hour).chain(sources.fresh).collect();
-            let hours = self.parts(&mut reads, subject, kept, range, wanted).await?;
+            let amounts = amounts(&mut reads, subject, &sources, wanted).await?;
+            let fresh = (&known, &*sources.fresh);
+            let (days, fresh) = days(&mut reads, subject, fresh, (range, wanted), as_of_ms).await?;
+            let kept = sources.stale.iter().map(|(hour, _)| *hour).chain(fresh).collect();
+            let needed = wanted.needed(range);
+            let mut hours = parts(&mut reads, subject, (Piece::Day, days), needed).await?;
+            hours.extend(parts(&mut reads, subject, (Piece::Hour, kept), needed).await?);
             let mut hours: Vec<_> = hours.into_iter().map(Arc::new).collect();
             for span in sources.young {
-                let (settled, unsettled) = split(&subject.plan, span, as_of_ms);
-                for block in settled {
-                    hours.push(self.block(&mut reads, subject, block, &known).await?);
-                }
-                for span in unsettled {
-                    hours.push(Arc::new(unsettled_part(&mut reads, subject, span, as_of_ms).await?));
-                }
+                hours.extend(self.young(&mut reads, subject, (span, as_of_ms), &known).await?);
             }
             hours.sort_by_key(|hour| hour.span.from_ms);
-            let (bounds, followers) = (Some(bounds), Vec::new());
-            let mut loaded = Loaded { range, as_of_ms, bounds, waiting, hours, followers };
-            follow(&mut reads, subject, &mut loaded).await?;
+            let bounds = Some(bounds);
+            let mut loaded = Loaded { bounds, waiting, hours, amounts, ..Loaded::nothing(range, as_of_ms) };
+            loaded.followers = self.follow(&mut reads, subject, &known, &loaded).await?;
             return Ok(loaded);
         }
     }
@@ -200,130 +249,75 @@ impl Reports {
         let plan = subject.plan.clone();
         let parts = tokio::task::spawn_blocking(move || {
             let again = Again::of(&plan, &counted.again, &counted.segments);
-            Ok::<_, ReportError>([
-                encoded(&counted.main)?,
-                encoded(&again.whole)?,
-                encoded(&counted.segments)?,
-                encoded(&again.segments)?,
-                encoded(&counted.overlap)?,
-                encoded(&again.overlap)?,
-            ])
+            stored::encode(&counted, &again)
         });
-        let [cells, again, segments, segments_again, overlap, overlap_again] = &parts.await??;
-        let new = NewHour {
-            environment,
-            flag,
-            head,
-            cells,
-            again,
-            segments,
-            segments_again,
-            overlap,
-            overlap_again,
-        };
+        let new = NewHour { environment, flag, head, parts: &parts.await?? };
         self.store.keep_hour(new).await?;
         self.metrics.report_hours.with_label_values(&[] as &[&str]).inc();
         Ok(())
     }
-
-    /// The kept hours, with the parts that are wanted.
-    pub(super) async fn parts(
-        &self,
-        reads: &mut ReportReads,
-        subject: &Subject,
-        mut numbers: Vec<i64>,
-        range: Range,
-        wanted: Wanted,
-    ) -> Result<Vec<LoadedHour>, ReportError> {
-        numbers.sort_unstable();
-        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(Vec::new()) };
-        let hours = (*first, *last);
-        let mut read = Vec::new();
-        for (part, needed) in [
-            (HourPart::Cells, true),
-            (HourPart::Again, range.is_cut),
-            (HourPart::Segments, wanted.segments),
-            (HourPart::SegmentsAgain, wanted.segments && range.is_cut),
-            (HourPart::Overlap, wanted.overlap),
-            (HourPart::OverlapAgain, wanted.overlap && range.is_cut),
-        ] {
-            reads.renew();
-            let rows = if needed {
-                reads.hours(subject.environment, subject.flag, hours, part).await?
-            } else {
-                Vec::new()
-            };
-            read.push((part, rows));
-        }
-        tokio::task::spawn_blocking(move || decode(&numbers, &read)).await?
-    }
 }
 
-/// A part of an hour that changes still.
-async fn unsettled_part(
+/// Days that may stand for their hours, and the hours that are left; `known` and `fresh` are of the same state.
+async fn days(
     reads: &mut ReportReads,
     subject: &Subject,
-    span: Span,
+    (known, fresh): (&Kept, &[i64]),
+    (range, wanted): (Range, Wanted),
     as_of_ms: i64,
-) -> Result<LoadedHour, ReportError> {
-    let Hour { main, again: facts, segments, overlap } =
-        count(reads, subject, span, Level::AsOf(as_of_ms)).await?;
-    Ok(LoadedHour { span, main, again: Again::default(), facts, segments, overlap })
+) -> Result<(Vec<i64>, Vec<i64>), ReportError> {
+    let days = match wanted.whole {
+        Whole::Hours => Days::No,
+        Whole::Days(lag_ms) => Days::Around((as_of_ms - lag_ms).div_euclid(HOUR_MS) * HOUR_MS),
+    };
+    let (Some(first), Some(last), true) = (fresh.first(), fresh.last(), days != Days::No) else {
+        return Ok((Vec::new(), fresh.to_vec()));
+    };
+    let heads = reads.day_heads(subject.environment, subject.flag, (*first, *last)).await?;
+    // Single exposures are told apart by value as their hour tells them.
+    let is_inside = range.is_cut && range.from_ms.rem_euclid(HOUR_MS) != 0;
+    let needs_apart = wanted.attribute.is_some() && is_inside;
+    Ok(whole_days((&subject.plan, known), &heads, fresh, days, needs_apart))
 }
 
-/// Where the range begins inside an hour: reads the exposures that follow one of that hour.
-async fn follow(reads: &mut ReportReads, subject: &Subject, loaded: &mut Loaded) -> Result<(), ReportError> {
-    let range = loaded.range;
-    let begin = span_of(hour_of(range.from_ms));
-    if !range.is_cut || begin.from_ms == range.from_ms {
-        return Ok(());
+/// Single amounts of the kept hours of a range, if they are wanted.
+async fn amounts(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    sources: &Sources,
+    wanted: Wanted,
+) -> Result<Vec<Amounts>, ReportError> {
+    if !wanted.amounts {
+        return Ok(Vec::new());
     }
-    // Parts that were just counted hold all of theirs.
-    let summed: Vec<(Span, usize)> = (0..)
-        .zip(&loaded.hours)
-        .filter(|(_, hour)| hour.facts.is_empty())
-        .map(|(place, hour)| (hour.span, place))
-        .collect();
-    let Some((last, _)) = summed.last() else { return Ok(()) };
-    let later = Span { from_ms: range.from_ms, to_ms: last.to_ms };
-    for fact in followers(reads, subject, begin, later, Level::AsOf(loaded.as_of_ms)).await? {
-        let place = summed.partition_point(|(span, _)| span.from_ms <= fact.at).checked_sub(1);
-        if let Some((span, place)) = place.and_then(|place| summed.get(place))
-            && span.holds(fact.at)
-        {
-            loaded.followers.push((*place, fact));
-        }
-    }
-    Ok(())
+    let hours = sources.stale.iter().map(|(hour, _)| *hour).chain(sources.fresh.iter().copied()).collect();
+    let needed = Needed { amounts: true, ..Needed::SUMS };
+    let hours = parts(reads, subject, (Piece::Hour, hours), needed).await?;
+    Ok(hours.into_iter().map(|hour| hour.amounts).collect())
 }
 
-fn decode(numbers: &[i64], parts: &[(HourPart, Vec<HourBytes>)]) -> Result<Vec<LoadedHour>, ReportError> {
-    let mut hours: BTreeMap<i64, LoadedHour> = numbers
-        .iter()
-        .map(|hour| {
-            let empty = LoadedHour {
-                span: span_of(*hour),
-                main: Main::default(),
-                again: Again::default(),
-                facts: Vec::new(),
-                segments: Vec::new(),
-                overlap: Vec::new(),
-            };
-            (*hour, empty)
-        })
-        .collect();
-    for (part, rows) in parts {
-        for row in rows {
-            let Some(hour) = hours.get_mut(&row.hour) else { continue };
-            match part {
-                HourPart::Cells => hour.main = decoded(&row.bytes)?,
-                HourPart::Again => hour.again.whole = decoded(&row.bytes)?,
-                HourPart::Segments => hour.segments = decoded(&row.bytes)?,
-                HourPart::SegmentsAgain => hour.again.segments = decoded(&row.bytes)?,
-                HourPart::Overlap => hour.overlap = decoded(&row.bytes)?,
-                HourPart::OverlapAgain => hour.again.overlap = decoded(&row.bytes)?,
-            }
+/// Kept hours or days, with the parts that are needed, in order.
+pub(super) async fn parts(
+    reads: &mut ReportReads,
+    subject: &Subject,
+    (piece, mut numbers): (Piece, Vec<i64>),
+    needed: Needed,
+) -> Result<Vec<LoadedHour>, ReportError> {
+    numbers.sort_unstable();
+    let each = match piece {
+        Piece::Hour => 1,
+        Piece::Day => DAY_HOURS,
+    };
+    let mut read = Vec::new();
+    for part in needed.parts() {
+        let mut rows = Vec::new();
+        // What lies between is not read: days stand for it.
+        for run in numbers.chunk_by(|a, b| *b == *a + each) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            reads.renew();
+            rows.extend(reads.hours(subject.number(), (*first, *last), piece, part).await?);
         }
+        read.push((part, rows));
     }
-    Ok(hours.into_values().collect())
+    tokio::task::spawn_blocking(move || stored::decode(piece, &numbers, &read, needed)).await?
 }

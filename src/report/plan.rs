@@ -4,7 +4,7 @@ use crate::clock::HOUR_MS;
 use crate::engine::flag::Document;
 
 /// Grown whenever the same document is counted in another way than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// How long after the end of a window late events are waited for, in milliseconds.
 pub const GRACE_MS: i64 = 10 * crate::clock::MINUTE_MS;
 

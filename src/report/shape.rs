@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::capped::Capped;
 use super::compare::Versus;
 use super::notes::Notes;
 use super::sentence::{self, Words};
@@ -168,15 +169,26 @@ fn difference(made: &ValueComparison) -> Value {
     })
 }
 
-/// Value per user of one currency.
+/// What is told of the values of one currency.
+pub(super) struct Worth {
+    /// Per user.
+    pub(super) per_user: ValueComparison,
+    /// Per order.
+    pub(super) per_order: ValueComparison,
+    /// Per user with large values cut at this quantile, if that was asked for.
+    pub(super) capped: Option<(f64, Capped)>,
+}
+
+/// Value per user and per order of one currency.
 #[must_use]
 pub(super) fn value(
     versus: &Versus,
     (step, currency): (&str, &str),
-    made: &ValueComparison,
+    worth: &Worth,
     pointer: &str,
     notes: &mut Notes,
 ) -> Value {
+    let made = &worth.per_user;
     tell_value(made, pointer, notes);
     let mut json = names(versus);
     let means = json!({
@@ -185,7 +197,33 @@ pub(super) fn value(
     });
     add(&mut json, means);
     add(&mut json, difference(made));
+    let made = &worth.per_order;
+    tell_value(made, &format!("{pointer}/per_order"), notes);
+    let mut per_order =
+        json!({"treatment_per_order": made.treatment_mean, "control_per_order": made.control_mean});
+    if let Some(fields) = per_order.as_object_mut() {
+        add(fields, difference(made));
+    }
+    json.insert("per_order".into(), per_order);
+    if let Some((quantile, made)) = &worth.capped {
+        json.insert("capped".into(), capped(*quantile, made, &format!("{pointer}/capped"), notes));
+    }
     Value::Object(json)
+}
+
+fn capped(quantile: f64, capped: &Capped, pointer: &str, notes: &mut Notes) -> Value {
+    let made = &capped.comparison;
+    tell_value(made, pointer, notes);
+    let [both, treatment, control] = capped.removed;
+    let mut json = json!({
+        "quantile": quantile, "cap": capped.cap, "removed_share": both,
+        "treatment_removed_share": treatment, "control_removed_share": control,
+        "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
+    });
+    if let Some(fields) = json.as_object_mut() {
+        add(fields, difference(made));
+    }
+    json
 }
 
 /// Events of one step per event of another.

@@ -1,12 +1,11 @@
 //! Sums of facts. They add up: over hours, over stages, over instances.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Earlier, Fact, MetricOutcome};
+use super::fact::{Earlier, Fact, MetricOutcome, Worth};
 use super::histogram::Histogram;
 use super::plan::Plan;
+use super::sorted::Sorted;
 
 /// Sums of some exposures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +32,7 @@ pub struct MetricTally {
     /// Units by value of `by`, `other` last.
     pub by: Vec<u64>,
     /// By currency.
-    pub values: BTreeMap<Box<str>, ValueTally>,
+    pub values: Sorted<Box<str>, ValueTally>,
 }
 
 /// Sums of a ratio, over units: of events y, of those they are compared per x, and of their products.
@@ -79,6 +78,12 @@ pub struct ValueTally {
     pub sum: u128,
     /// Of their squares.
     pub squares: u128,
+    /// Of the units' orders.
+    pub orders: u64,
+    /// Of the squares of their orders.
+    pub orders_squares: u64,
+    /// Of the products of a unit's sum and its orders.
+    pub products: u128,
 }
 
 /// Sums of one stop.
@@ -115,7 +120,7 @@ pub struct PairMetric {
     /// Converted in both.
     pub both: u64,
     /// By currency.
-    pub values: BTreeMap<Box<str>, PairValue>,
+    pub values: Sorted<Box<str>, PairValue>,
 }
 
 /// Sums of money over units that are in two strata.
@@ -127,6 +132,16 @@ pub struct PairValue {
     pub higher: u128,
     /// Of the products of both.
     pub products: u128,
+    /// Of the units' orders in the lower stage.
+    pub lower_orders: u64,
+    /// Of those in the higher one.
+    pub higher_orders: u64,
+    /// Of the products of both.
+    pub orders_products: u64,
+    /// Of lower orders times higher sum.
+    pub lower_orders_higher: u128,
+    /// Of lower sum times higher orders.
+    pub lower_higher_orders: u128,
 }
 
 /// How much of the funnel is taken in.
@@ -293,11 +308,8 @@ impl MetricTally {
         for by in &outcome.by {
             bump(&mut self.by, usize::from(*by), 1);
         }
-        for (currency, value) in &outcome.values {
-            let value = u128::from(*value);
-            let tally = self.values.entry(currency.clone()).or_default();
-            tally.sum = tally.sum.saturating_add(value);
-            tally.squares = tally.squares.saturating_add(value.saturating_mul(value));
+        for (currency, worth) in &outcome.values {
+            self.values.entry(currency).merge(&ValueTally::of(*worth));
         }
     }
 
@@ -305,10 +317,8 @@ impl MetricTally {
         self.users += other.users;
         self.events += other.events;
         merge_counts(&mut self.by, &other.by);
-        for (currency, value) in &other.values {
-            let tally = self.values.entry(currency.clone()).or_default();
-            tally.sum = tally.sum.saturating_add(value.sum);
-            tally.squares = tally.squares.saturating_add(value.squares);
+        for (currency, value) in other.values.iter() {
+            self.values.entry(currency).merge(value);
         }
     }
 }
@@ -354,11 +364,8 @@ impl PairTally {
             into.lower += from.lower;
             into.higher += from.higher;
             into.both += from.both;
-            for (currency, value) in &from.values {
-                let sums = into.values.entry(currency.clone()).or_default();
-                sums.lower = sums.lower.saturating_add(value.lower);
-                sums.higher = sums.higher.saturating_add(value.higher);
-                sums.products = sums.products.saturating_add(value.products);
+            for (currency, value) in from.values.iter() {
+                into.values.entry(currency).merge(value);
             }
         }
     }
@@ -369,18 +376,55 @@ impl PairMetric {
         self.lower += u64::from(lower.events > 0);
         self.higher += u64::from(higher.events > 0);
         self.both += u64::from(lower.events > 0 && higher.events > 0);
-        for (currency, value) in &lower.values {
-            let sums = self.values.entry(currency.clone()).or_default();
-            sums.lower = sums.lower.saturating_add(u128::from(*value));
-            let other = higher.values.iter().find(|(known, _)| known == currency);
-            if let Some((_, other)) = other {
-                let product = u128::from(*value).saturating_mul(u128::from(*other));
-                sums.products = sums.products.saturating_add(product);
-            }
+        let of_lower = lower.values.iter().filter(|(own, _)| higher.in_currency(own).is_none());
+        for (currency, _) in higher.values.iter().chain(of_lower) {
+            let [lower, higher] = [lower, higher].map(|own| own.in_currency(currency).unwrap_or_default());
+            self.values.entry(currency).merge(&PairValue::of(lower, higher));
         }
-        for (currency, value) in &higher.values {
-            let sums = self.values.entry(currency.clone()).or_default();
-            sums.higher = sums.higher.saturating_add(u128::from(*value));
+    }
+}
+
+impl ValueTally {
+    fn of(worth: Worth) -> Self {
+        let (sum, orders) = (u128::from(worth.sum), u64::from(worth.orders));
+        let squares = sum.saturating_mul(sum);
+        let products = sum.saturating_mul(orders.into());
+        Self { sum, squares, orders, orders_squares: orders * orders, products }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.sum = self.sum.saturating_add(other.sum);
+        self.squares = self.squares.saturating_add(other.squares);
+        self.orders = self.orders.saturating_add(other.orders);
+        self.orders_squares = self.orders_squares.saturating_add(other.orders_squares);
+        self.products = self.products.saturating_add(other.products);
+    }
+}
+
+impl PairValue {
+    fn of(low: Worth, high: Worth) -> Self {
+        let (lower, higher) = (u128::from(low.sum), u128::from(high.sum));
+        let (lower_orders, higher_orders) = (u64::from(low.orders), u64::from(high.orders));
+        Self {
+            lower,
+            higher,
+            products: lower.saturating_mul(higher),
+            lower_orders,
+            higher_orders,
+            orders_products: lower_orders * higher_orders,
+            lower_orders_higher: higher.saturating_mul(lower_orders.into()),
+            lower_higher_orders: lower.saturating_mul(higher_orders.into()),
         }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.lower = self.lower.saturating_add(other.lower);
+        self.higher = self.higher.saturating_add(other.higher);
+        self.products = self.products.saturating_add(other.products);
+        self.lower_orders = self.lower_orders.saturating_add(other.lower_orders);
+        self.higher_orders = self.higher_orders.saturating_add(other.higher_orders);
+        self.orders_products = self.orders_products.saturating_add(other.orders_products);
+        self.lower_orders_higher = self.lower_orders_higher.saturating_add(other.lower_orders_higher);
+        self.lower_higher_orders = self.lower_higher_orders.saturating_add(other.lower_higher_orders);
     }
 }

@@ -93,7 +93,7 @@ pub struct Seen {
 impl Sums {
     /// Takes cells in, as far as they do not depend on where the range begins.
     pub fn add(&mut self, cells: &Cells, range: Range) {
-        for (key, group) in &cells.groups {
+        for (key, group) in cells.groups.iter() {
             let row = self.rows.entry(key.clone()).or_default();
             row.first.merge(&group.first);
             row.all.merge(&group.first);
@@ -124,7 +124,7 @@ impl Sums {
     /// of the very hour decides that the range begins inside.
     pub fn add_by_hour(&mut self, hours: &ByHour, from_ms: i64) {
         let (before, after) = sides(from_ms);
-        for (key, group) in hours.range(before).flat_map(|(_, cells)| &cells.groups) {
+        for (key, group) in hours.range(before).flat_map(|(_, cells)| cells.groups.iter()) {
             self.rows.entry(key.clone()).or_default().first.merge(&group.first);
         }
         for (_, cells) in hours.range(after) {
@@ -157,15 +157,15 @@ fn sides(from_ms: i64) -> (RangeTo<i64>, RangeFrom<i64>) {
 }
 
 fn merge_pairs(into: &mut Pairs, from: &Pairs) {
-    for (key, pair) in from {
-        into.entry(key.clone()).or_default().merge(pair);
+    for (key, pair) in from.iter() {
+        into.entry(key).merge(pair);
     }
 }
 
 fn add_pairs(pairs: &mut Pairs, plan: &Plan, fact: &Fact, cut: Cut, pairs_with: impl Fn(&Earlier) -> bool) {
     let inside = fact.earlier.iter().filter(|earlier| earlier.at >= cut.from_ms && cut.looks_at(earlier));
     for earlier in inside.filter(|earlier| pairs_with(earlier)) {
-        pairs.entry(PairKey::of(fact, earlier)).or_default().add(plan, fact, earlier);
+        pairs.entry(&PairKey::of(fact, earlier)).add(plan, fact, earlier);
     }
 }
 
@@ -185,7 +185,7 @@ impl Totals {
         self.orphans += main.orphans.len() as u64;
         self.claimed += main.claimed.iter().filter(|at| **at >= range.from_ms).count() as u64;
         if is_early {
-            for (key, group) in &main.cells.groups {
+            for (key, group) in main.cells.groups.iter() {
                 let matured =
                     group.first.matured(plan.goal_window()) + group.again.matured(plan.goal_window());
                 *self.early.entry(key.clone()).or_default() += matured;
@@ -215,8 +215,8 @@ impl Seen {
     /// As [`Sums::add_by_hour`].
     pub fn add_by_hour(&mut self, own: &OverlapAgain, from_ms: i64) {
         self.sums.add_by_hour(&own.seen, from_ms);
-        for (_, pairs) in own.either.range(sides(from_ms).1) {
-            merge_pairs(&mut self.either, pairs);
+        for (_, cells) in own.either.range(sides(from_ms).1) {
+            merge_pairs(&mut self.either, &cells.pairs);
         }
     }
 }

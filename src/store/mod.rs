@@ -59,7 +59,8 @@ pub use nodes::{ChangeAt, NODE_LIVES, NodeReachedRow, ReachedRow};
 pub use reach::{Outage, Reach};
 pub use reasons::ReasonRow;
 pub use report::{
-    HourBytes, HourHead, HourMark, HourPart, NewHour, ReportExposure, ReportReads, ReportSpan, ReportStep,
+    HourBytes, HourHead, HourMark, HourPart, MinuteRows, NewHour, Piece, ReportExposure, ReportReads,
+    ReportSpan, ReportStep,
 };
 pub use write::{Change, WriteTx};
 

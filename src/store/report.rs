@@ -93,7 +93,7 @@ pub struct HourMark {
     pub mark: i64,
 }
 
-/// An hour to be kept.
+/// An hour, or a day, to be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct NewHour<'h> {
     /// The environment's number.
@@ -102,35 +102,46 @@ pub struct NewHour<'h> {
     pub flag: i64,
     /// Which, what was counted, at which level, after which mark.
     pub head: HourHead,
-    /// Sums of all exposures.
-    pub cells: &'h [u8],
-    /// What depends on where a range begins: exposures of units that came before.
-    pub again: &'h [u8],
-    /// Sums by captured attribute.
-    pub segments: &'h [u8],
-    /// As `again`, by captured attribute.
-    pub segments_again: &'h [u8],
-    /// Sums by other flag.
-    pub overlap: &'h [u8],
-    /// As `again`, by other flag.
-    pub overlap_again: &'h [u8],
+    /// What it adds up to.
+    pub parts: &'h [(HourPart, Vec<u8>)],
 }
 
-/// Which part of kept hours is read.
+/// Which part of what is kept of hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HourPart {
     /// Sums of all exposures.
-    Cells,
+    Cells = 1,
     /// Exposures of units that came before.
-    Again,
+    Again = 2,
     /// Sums by captured attribute.
-    Segments,
+    Segments = 3,
     /// Exposures of units that came before, by captured attribute.
-    SegmentsAgain,
+    SegmentsAgain = 4,
     /// Sums by other flag.
-    Overlap,
+    Overlap = 5,
     /// Exposures of units that came before, by other flag.
-    OverlapAgain,
+    OverlapAgain = 6,
+    /// Single amounts of units.
+    Amounts = 7,
+}
+
+/// What is kept of how long a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// An hour.
+    Hour,
+    /// A day, named by its first hour.
+    Day,
+}
+
+impl Piece {
+    /// As it is stored.
+    fn part(self, part: HourPart) -> i64 {
+        match self {
+            Self::Hour => part as i64,
+            Self::Day => 100 + part as i64,
+        }
+    }
 }
 
 /// A part of a kept hour.
@@ -140,6 +151,19 @@ pub struct HourBytes {
     pub hour: i64,
     /// As it was kept.
     pub bytes: Vec<u8>,
+}
+
+/// Rows of one minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct MinuteRows {
+    /// Minutes since 1970.
+    pub minute: i64,
+    /// 0: exposures, 1: stops.
+    pub is_stop: i64,
+    /// How many.
+    pub rows: i64,
+    /// The sum of their milliseconds of that minute.
+    pub sum: i64,
 }
 
 /// Reads of one report; those of [`Store::report_snapshot`] see one state of the database.
@@ -170,20 +194,48 @@ impl Store {
     /// # Errors
     /// Any [`StoreError`] of a write.
     pub async fn keep_hour(&self, hour: NewHour<'_>) -> Result<(), StoreError> {
-        let mut lent = self.write_transaction("keep an hour", self.deadlines.write).await?;
-        run!(&mut lent, "keep an hour", sqlx::query(
-            "INSERT INTO report_hours (environment, flag, hour, form, level, seen, cells, again, segments, overlap,
-                                       segments_again, overlap_again)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        let sql = "INSERT INTO report_hours (environment, flag, hour, form, level, seen) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (environment, flag, hour) DO UPDATE
-             SET form = excluded.form, level = excluded.level, seen = excluded.seen, cells = excluded.cells,
-                 again = excluded.again, segments = excluded.segments, overlap = excluded.overlap,
-                 segments_again = excluded.segments_again, overlap_again = excluded.overlap_again
+             SET form = excluded.form, level = excluded.level, seen = excluded.seen
              WHERE report_hours.form <> excluded.form
-                OR (report_hours.seen <= excluded.seen AND report_hours.level <= excluded.level)")
-            .bind(hour.environment).bind(hour.flag).bind(hour.head.hour).bind(hour.head.form)
-            .bind(hour.head.level).bind(hour.head.seen).bind(hour.cells).bind(hour.again)
-            .bind(hour.segments).bind(hour.overlap).bind(hour.segments_again).bind(hour.overlap_again))?;
+                OR (report_hours.seen <= excluded.seen AND report_hours.level <= excluded.level)";
+        self.keep(Piece::Hour, sql, hour).await
+    }
+
+    /// Keeps what the hours of a day add up to.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn keep_day(&self, day: NewHour<'_>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO report_days (environment, flag, hour, form, level, seen) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (environment, flag, hour) DO UPDATE
+             SET form = excluded.form, level = excluded.level, seen = excluded.seen";
+        self.keep(Piece::Day, sql, day).await
+    }
+
+    async fn keep(&self, piece: Piece, sql: &'static str, new: NewHour<'_>) -> Result<(), StoreError> {
+        let mut lent = self.write_transaction("keep an hour", self.deadlines.write).await?;
+        let NewHour { environment, flag, head, parts } = new;
+        let kept = run!(
+            &mut lent,
+            "keep an hour",
+            sqlx::query(sql)
+                .bind(environment)
+                .bind(flag)
+                .bind(head.hour)
+                .bind(head.form)
+                .bind(head.level)
+                .bind(head.seen)
+        )?;
+        if kept == 0 {
+            return lent.commit().await;
+        }
+        for (part, bytes) in parts {
+            run!(&mut lent, "keep a part of an hour", sqlx::query(
+                "INSERT INTO report_parts (environment, flag, part, hour, bytes) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (environment, flag, part, hour) DO UPDATE SET bytes = excluded.bytes")
+                .bind(environment).bind(flag).bind(piece.part(*part)).bind(head.hour).bind(&**bytes))?;
+        }
         lent.commit().await
     }
 }
@@ -252,45 +304,53 @@ impl ReportReads {
             .bind(environment).fetch_all(c))
     }
 
-    /// One part of the kept hours of a form, from one up to and with another, in order.
+    /// The days of a flag that are summed up, of those that begin from one hour up to and with another, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn day_heads(
+        &mut self,
+        environment: i64,
+        flag: i64,
+        hours: (i64, i64),
+    ) -> Result<Vec<HourHead>, StoreError> {
+        both!(&mut self.lent, "kept days", c => sqlx::query_as::<_, HourHead>(
+            "SELECT hour, form, level, seen FROM report_days
+             WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour")
+            .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
+    }
+
+    /// One part of the kept hours or days, from one hour up to and with another, in order.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
     pub async fn hours(
         &mut self,
-        environment: i64,
-        flag: i64,
+        (environment, flag): (i64, i64),
         hours: (i64, i64),
+        piece: Piece,
         part: HourPart,
     ) -> Result<Vec<HourBytes>, StoreError> {
-        let sql = match part {
-            HourPart::Cells => {
-                "SELECT hour, cells AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-            HourPart::Again => {
-                "SELECT hour, again AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-            HourPart::Segments => {
-                "SELECT hour, segments AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-            HourPart::SegmentsAgain => {
-                "SELECT hour, segments_again AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-            HourPart::OverlapAgain => {
-                "SELECT hour, overlap_again AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-            HourPart::Overlap => {
-                "SELECT hour, overlap AS bytes FROM report_hours
-                 WHERE environment = $1 AND flag = $2 AND hour BETWEEN $3 AND $4 ORDER BY hour"
-            }
-        };
-        both!(&mut self.lent, "parts of kept hours", c => sqlx::query_as::<_, HourBytes>(sql)
-            .bind(environment).bind(flag).bind(hours.0).bind(hours.1).fetch_all(c))
+        both!(&mut self.lent, "parts of kept hours", c => sqlx::query_as::<_, HourBytes>(
+            "SELECT hour, bytes FROM report_parts
+             WHERE environment = $1 AND flag = $2 AND part = $3 AND hour BETWEEN $4 AND $5 ORDER BY hour")
+            .bind(environment).bind(flag).bind(piece.part(part)).bind(hours.0).bind(hours.1).fetch_all(c))
+    }
+
+    /// How many exposures and stops of a flag each minute of a span has, in order; minutes without any are left out.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn filled(&mut self, span: ReportSpan) -> Result<Vec<MinuteRows>, StoreError> {
+        both!(&mut self.lent, "rows of minutes", c => sqlx::query_as::<_, MinuteRows>(
+            "SELECT at / 60000 AS minute, CAST(0 AS BIGINT) AS is_stop, count(*) AS rows,
+                    CAST(sum(at % 60000) AS BIGINT) AS sum
+             FROM exposures WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4 GROUP BY at / 60000
+             UNION ALL
+             SELECT at / 60000, CAST(1 AS BIGINT), count(*), CAST(sum(at % 60000) AS BIGINT)
+             FROM steps WHERE environment = $1 AND COALESCE(flag, 0) = $2 AND at >= $3 AND at < $4 GROUP BY at / 60000
+             ORDER BY 1, 2")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).fetch_all(c))
     }
 
     /// When the exposure is that `rows` others of the span come before; `None` if there are not so many.
@@ -321,6 +381,39 @@ impl ReportReads {
                    WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
              CROSS JOIN exposures AS x
              WHERE x.environment = $1 AND x.unit = u.unit AND x.at < $5")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
+            .fetch_all(c))
+    }
+
+    /// The flag's own exposures, before the end of the span, of the units that were exposed to it in the span.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn own_exposures(&mut self, span: ReportSpan) -> Result<Vec<ReportExposure>, StoreError> {
+        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(
+            "SELECT x.unit, x.unit_attribute, x.flag, x.stage, x.rule, x.arm, x.variant, x.at, x.captured
+             FROM (SELECT DISTINCT unit FROM exposures
+                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
+             CROSS JOIN exposures AS x
+             WHERE x.environment = $1 AND x.unit = u.unit AND x.flag = $2 AND x.at < $4")
+            .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).fetch_all(c))
+    }
+
+    /// The flag's stops before `before_ms` of the units that were exposed to it in the span.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn early_stops(
+        &mut self,
+        span: ReportSpan,
+        before_ms: i64,
+    ) -> Result<Vec<ReportStep>, StoreError> {
+        both!(&mut self.lent, "early stops of a report", c => sqlx::query_as::<_, ReportStep>(
+            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
+             FROM (SELECT DISTINCT unit FROM exposures
+                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
+             CROSS JOIN steps AS s
+             WHERE s.environment = $1 AND s.unit = u.unit AND s.flag = $2 AND s.at < $5")
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
             .fetch_all(c))
     }

@@ -131,8 +131,21 @@ impl Bench {
         self.store.append_events(&EventBatch { exposures, steps }, late).await.unwrap();
     }
 
+    /// As the job does, until nothing is due.
+    pub(crate) async fn keep_all(&self, about: &About) {
+        loop {
+            let due = self.reports.due(&about.subject).await.unwrap();
+            if due.is_empty() {
+                return;
+            }
+            for due in due {
+                self.reports.keep(&about.subject, due).await.unwrap();
+            }
+        }
+    }
+
     pub(crate) async fn report(&self, about: &About, asked: Asked, by: Option<&str>) -> Value {
-        let question = Question::Report { asked, by: by.map(str::to_owned) };
+        let question = Question::Report { asked, by: by.map(str::to_owned), cap: None };
         self.reports.compute(about.clone(), question).await.unwrap()
     }
 }
@@ -212,7 +225,7 @@ crate::postgres::on_both_engines! {
 
     async fn a_split_by_what_is_not_captured_is_refused(db) {
         let bench = Bench::new(&db, DAY_ONE);
-        let question = Question::Report { asked: Asked::default(), by: Some("user.age".into()) };
+        let question = Question::Report { asked: Asked::default(), by: Some("user.age".into()), cap: None };
         let refused = bench.reports.compute(about(&document(&json!({}))), question).await;
         assert!(matches!(refused, Err(ReportError::NotCaptured { .. })), "{refused:?}");
     }

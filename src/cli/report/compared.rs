@@ -1,11 +1,11 @@
 //! What is compared: comparisons, guardrails, values, and parts that were looked at afterwards. Pure.
 
 use super::answer::Part;
-use super::figures::money;
+use super::figures::{NONE, money};
 use super::layout::{self, Cell, Column};
 use super::page::Page;
 use super::whole::rules;
-use super::words::Language;
+use super::words::{Language, Words};
 use crate::cli::output::Tone;
 use crate::report::sentence::figure::count;
 
@@ -102,41 +102,111 @@ pub(super) fn guardrails(page: &mut Page, answer: Part<'_>) {
     page.table(words.guardrails, &columns, &rows);
 }
 
-pub(super) fn values(page: &mut Page, answer: Part<'_>) {
+/// A difference of two means, or of two ratios.
+struct Means<'a> {
+    label: String,
+    /// Who is compared.
+    versus: Part<'a>,
+    /// Where the figures stand.
+    figures: Part<'a>,
+    /// The fields of the variant's mean and of control's.
+    fields: [&'static str; 2],
+    /// What the figures are in; without one they are plain numbers.
+    currency: Option<&'a str>,
+}
+
+impl Means<'_> {
+    /// A figure, with a sign if it is a difference.
+    fn figure(&self, figure: Option<f64>, is_signed: bool) -> String {
+        match (self.currency, figure) {
+            (Some(currency), figure) => money(figure, currency, is_signed),
+            (None, Some(figure)) if is_signed => format!("{figure:+.4}"),
+            (None, Some(figure)) => format!("{figure:.4}"),
+            (None, None) => NONE.to_owned(),
+        }
+    }
+
+    /// From where to where the difference may be: outward, like every limit.
+    fn range(&self, words: &Words) -> Option<String> {
+        let (low, high) = self.figures.interval("always_valid_ci")?;
+        let steps = if self.currency.is_some() { 1.0 } else { 10_000.0 };
+        let low = self.figure(Some((low * steps).floor() / steps), true);
+        let high = self.figure(Some((high * steps).ceil() / steps), true);
+        Some(format!("{}{high}", Language::filled(words.to, &low)))
+    }
+}
+
+fn means(page: &mut Page, heading: &str, per: &'static str, listed: &[Means<'_>]) {
     let words = page.words;
     let columns = [
         Column::text(words.metric, 0),
         Column::text(words.variant, 0),
         Column::text(words.rule, 1),
-        Column::number(words.per_user, 0),
+        Column::number(per, 0),
         Column::number(words.baseline, 0),
         Column::number(words.difference, 2),
         Column::text(words.interval, 3),
         Column::text(words.chart, 4),
     ];
-    let listed: Vec<Part<'_>> = answer.list("values").collect();
-    let rows = listed.iter().zip(rules(&listed)).map(|(row, rule)| {
-        let currency = row.text("currency");
-        let interval = row.interval("always_valid_ci");
-        let range = interval.map(|(low, high)| {
-            // Outward, like every limit.
-            let low = Language::filled(words.to, &money(Some(low.floor()), currency, true));
-            format!("{low}{}", money(Some(high.ceil()), currency, true))
-        });
+    let versus: Vec<Part<'_>> = listed.iter().map(|means| means.versus).collect();
+    let rows = listed.iter().zip(rules(&versus)).map(|(means, rule)| {
+        let interval = means.figures.interval("always_valid_ci");
         let scale = interval.map_or(0.0, |(low, high)| low.abs().max(high.abs()));
+        let [treatment, control] = means.fields.map(|field| means.figure(means.figures.number(field), false));
         vec![
-            format!("{} {currency}", row.text("metric")).into(),
-            Cell::toned(Tone::Strong, row.text("variant")),
+            means.label.as_str().into(),
+            Cell::toned(Tone::Strong, means.versus.text("variant")),
             rule.into(),
-            money(row.number("treatment_per_user"), currency, false).into(),
-            money(row.number("control_per_user"), currency, false).into(),
-            money(row.number("difference"), currency, true).into(),
-            range.unwrap_or_default().into(),
-            drawn(*row, "difference", scale).into(),
+            treatment.into(),
+            control.into(),
+            means.figure(means.figures.number("difference"), true).into(),
+            means.range(words).unwrap_or_default().into(),
+            drawn(means.figures, "difference", scale).into(),
         ]
     });
     let rows: Vec<Vec<Cell>> = rows.collect();
-    page.table(words.values, &columns, &rows);
+    page.table(heading, &columns, &rows);
+}
+
+/// Value per user, also with large values cut where that was asked for, and per order.
+pub(super) fn values(page: &mut Page, answer: Part<'_>) {
+    let words = page.words;
+    let (mut per_user, mut per_order) = (Vec::new(), Vec::new());
+    for row in answer.list("values") {
+        let (currency, name) =
+            (row.text("currency"), format!("{} {}", row.text("metric"), row.text("currency")));
+        let fields = ["treatment_per_user", "control_per_user"];
+        let of =
+            |label: String, figures| Means { label, versus: row, figures, fields, currency: Some(currency) };
+        per_user.push(of(name.clone(), row));
+        let capped = row.part("capped");
+        if let Some(cap) = capped.number("cap") {
+            let removed = page.figures.share(capped.number("removed_share"));
+            let label = format!("{name} \u{2264} {} (-{removed})", money(Some(cap), currency, false));
+            per_user.push(of(label, capped));
+        }
+        let figures = row.part("per_order");
+        if figures.number("difference").is_some() {
+            let fields = ["treatment_per_order", "control_per_order"];
+            per_order.push(Means { fields, ..of(name, figures) });
+        }
+    }
+    means(page, words.values, words.per_user, &per_user);
+    means(page, words.order_values, words.per_order, &per_order);
+}
+
+/// Events of one step per event of another.
+pub(super) fn ratios(page: &mut Page, answer: Part<'_>) {
+    let words = page.words;
+    let listed = answer.list("ratios").map(|row| Means {
+        label: format!("{} / {}", row.text("metric"), row.text("per")),
+        versus: row,
+        figures: row,
+        fields: ["treatment_ratio", "control_ratio"],
+        currency: None,
+    });
+    let listed: Vec<Means<'_>> = listed.collect();
+    means(page, words.ratios, words.ratio, &listed);
 }
 
 /// The figures of each value of an attribute.

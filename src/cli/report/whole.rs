@@ -33,6 +33,7 @@ pub(super) fn shown(answer: &Value, by: &str, look: &Look) -> String {
     compared::guardrails(&mut page, answer);
     metrics(&mut page, answer);
     compared::values(&mut page, answer);
+    compared::ratios(&mut page, answer);
     compared::segments(&mut page, answer, by);
     compared::overlap(&mut page, answer);
     stages(&mut page, answer);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::access::role::Read;
 use crate::engine::key::FlagKey;
+use crate::engine::share::Share;
 use crate::http::access::Access;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, named};
@@ -28,16 +29,20 @@ enum Form {
     Csv(&'static str),
 }
 
-/// `GET .../flags/{key}/report?from=&to=&by=&format=&table=`
+/// Quantiles at which values may be cut.
+const CAPS: std::ops::RangeInclusive<f64> = 0.9..=0.9999;
+
+/// `GET .../flags/{key}/report?from=&to=&by=&cap=&format=&table=`
 pub(super) async fn report(
     access: Access<Read>,
     req: HttpRequest,
     service: Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     let key = named(&req, "key", FlagKey::parse)?;
-    let query = Query::read(&req, &["from", "to", "by", "format", "table"])?;
+    let query = Query::read(&req, &["from", "to", "by", "cap", "format", "table"])?;
     let form = form(&req, &query, &csv::REPORT_TABLES)?;
-    let question = Question::Report { asked: asked(&query)?, by: query.text("by").map(str::to_owned) };
+    let by = query.text("by").map(str::to_owned);
+    let question = Question::Report { asked: asked(&query)?, by, cap: cap(&query)? };
     answer(&service.reports, &access, &key, question, form).await
 }
 
@@ -61,6 +66,14 @@ pub(super) async fn series(
 
 fn asked(query: &Query) -> Result<Asked, Problem> {
     Ok(Asked { from_ms: query.time("from")?, to_ms: query.time("to")? })
+}
+
+/// The quantile of what users spent at which values are cut.
+fn cap(query: &Query) -> Result<Option<Share>, Problem> {
+    let Some(text) = query.text("cap") else { return Ok(None) };
+    let quantile = text.parse().ok().filter(|quantile| CAPS.contains(quantile));
+    let share = quantile.and_then(|quantile: f64| Share::from_percent((1e6 * quantile).round() / 1e4));
+    share.map(Some).ok_or_else(|| Problem::new(Code::QueryInvalid, "`cap` is a quantile, 0.9 to 0.9999"))
 }
 
 /// The time zone whose days are meant, by name.

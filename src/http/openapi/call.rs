@@ -42,6 +42,11 @@ pub(super) fn whole(from: i64, to: i64) -> Object {
     range.minimum(Some(from as f64)).maximum(Some(to as f64)).build()
 }
 
+/// A number parameter's schema, inside a range.
+pub(super) fn between(from: f64, to: f64) -> Object {
+    ObjectBuilder::new().schema_type(Type::Number).minimum(Some(from)).maximum(Some(to)).build()
+}
+
 /// A whole number parameter's schema.
 pub(super) fn number() -> Object {
     let format = utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Int64);

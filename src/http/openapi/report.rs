@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::call::{Call, text, time, words};
+use super::call::{Call, between, text, time, words};
 use super::results::{Report, Series, report_example, series_example};
 use crate::access::role::Read;
 use crate::http::problem::Code;
@@ -33,6 +33,12 @@ pub(super) fn calls() -> Vec<Call> {
                 "by",
                 "Split by this attribute of the flag's `capture`: its 50 most frequent values, the others together.",
                 text().examples([json!("user.region")]).build(),
+            )
+            .query(
+                "cap",
+                "Tells values per user also with those cut that lie above this quantile of what users spent that spent \
+                 something: 0.9 to 0.9999.",
+                between(0.9, 0.9999),
             )
             .query(
                 "table",

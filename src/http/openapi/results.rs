@@ -487,6 +487,24 @@ fn variant_example() -> Value {
     })
 }
 
+/// Values that fit their shape.
+fn value_example() -> Value {
+    json!({
+        "rule": "ramp", "variant": "on", "baseline": "off", "metric": "order_paid", "currency": "CNY",
+        "stages_pooled": [1, 2, 3], "treatment_per_user": 2_020.3, "control_per_user": 1_747.8, "difference": 272.5,
+        "difference_ci": [60.1, 484.9], "relative_lift": 0.156, "relative_ci": [0.03, 0.29], "p_value": 0.012,
+        "always_valid_ci": [-31.2, 576.2], "always_valid_p": 0.11,
+        "per_order": {"treatment_per_order": 14_868.8, "control_per_order": 14_565.1, "difference": 303.7,
+                      "difference_ci": [-480.0, 1_087.4], "relative_lift": 0.0209, "relative_ci": [-0.03, 0.08],
+                      "p_value": 0.45, "always_valid_ci": [-812.6, 1_420.1], "always_valid_p": 1.0},
+        "capped": {"quantile": 0.99, "cap": 88_000.5, "removed_share": 0.0712, "treatment_removed_share": 0.0846,
+                   "control_removed_share": 0.0558, "treatment_per_user": 1_849.4, "control_per_user": 1_650.2,
+                   "difference": 199.2, "difference_ci": [40.3, 358.1], "relative_lift": 0.121,
+                   "relative_ci": [0.02, 0.22], "p_value": 0.014, "always_valid_ci": [-12.4, 410.9],
+                   "always_valid_p": 0.13},
+    })
+}
+
 /// A report that fits its shape.
 pub(super) fn report_example() -> Value {
     let comparison = json!({
@@ -507,7 +525,12 @@ pub(super) fn report_example() -> Value {
                         "treatment_rate": 0.0104, "control_rate": 0.01, "difference": 0.0004,
                         "always_valid_bounds": [-0.001, 0.0018], "provable_margin": 0.0018, "state": "holds",
                         "sentence": {"en": "...", "zh": "..."}}],
-        "values": [], "ratios": [], "switched_units": 0, "without_exposure": 0, "segments": [], "overlap": [],
+        "values": [value_example()],
+        "ratios": [{"rule": "ramp", "variant": "on", "baseline": "off", "metric": "payment_failed", "per": "payment_tried",
+                    "stages_pooled": [1, 2, 3], "treatment_ratio": 0.0915, "control_ratio": 0.0853, "difference": 0.0062,
+                    "difference_ci": [0.0004, 0.012], "relative_lift": 0.0727, "relative_ci": [0.004, 0.147],
+                    "p_value": 0.036, "always_valid_ci": [-0.0021, 0.0146], "always_valid_p": 0.29}],
+        "switched_units": 0, "without_exposure": 0, "segments": [], "overlap": [],
         "stages": [{"stage": 1, "from": "2026-11-20T00:00:00.000Z", "to": "2026-11-21T00:00:00.000Z", "rule": "ramp",
                     "percent": 1.0, "control": 5.0,
                     "arms": {"on": {"units": 812, "matured_units": 812, "converted": 101},

@@ -53,7 +53,10 @@ fn values_are_summed_by_currency_and_users_split_by_value() {
         vec![paid(1, 2, Some(("USD", 3))), paid(2, 0, Some(("CNY", 5))), paid(3, 0, Some(("CNY", 7)))];
     let outcome = all(&mut unit)[0].metrics[0].clone();
     assert_eq!(outcome.by, [0, 2]);
-    assert_eq!(outcome.values, [("CNY".into(), 12), ("USD".into(), 3)]);
+    assert_eq!(
+        outcome.values,
+        [("CNY".into(), Worth { sum: 12, orders: 2 }), ("USD".into(), Worth { sum: 3, orders: 1 })]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use huidu::clock::Clock;
-use huidu::store::{HourHead, HourPart, NewHour};
+use huidu::store::{HourHead, HourPart, NewHour, Piece};
 
 use super::*;
 
@@ -88,9 +88,10 @@ crate::postgres::on_both_engines! {
     async fn a_counting_that_began_earlier_never_replaces_a_newer_one(db) {
         let keep = async |form: i64, level: i64, seen: i64, cells: &[u8]| {
             let head = HourHead { hour: 7, form, level, seen };
-            let new = NewHour { environment: 1, flag: 1, head, cells, again: b"", segments: b"", segments_again: b"", overlap: b"", overlap_again: b"" };
-            db.keep_hour(new).await.unwrap();
-            let kept = db.report_reads().await.unwrap().hours(1, 1, (7, 7), HourPart::Cells).await.unwrap();
+            let parts = [(HourPart::Cells, cells.to_vec())];
+            db.keep_hour(NewHour { environment: 1, flag: 1, head, parts: &parts }).await.unwrap();
+            let mut reads = db.report_reads().await.unwrap();
+            let kept = reads.hours((1, 1), (7, 7), Piece::Hour, HourPart::Cells).await.unwrap();
             kept[0].bytes.clone()
         };
         assert_eq!(keep(1, 1, 2, b"a").await, b"a");
@@ -109,7 +110,7 @@ crate::postgres::on_both_engines! {
         let hasty = Arc::new(Hasty(now, AtomicU64::new(0)));
         let reports = Reports::new(db.store.clone(), hasty, Metrics::new().unwrap());
         let about = about(&document(&json!({})));
-        let question = || Question::Report { asked: Asked::default(), by: None };
+        let question = || Question::Report { asked: Asked::default(), by: None, cap: None };
         let mut waits = 0;
         let report = loop {
             match reports.compute(about.clone(), question()).await {

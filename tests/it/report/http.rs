@@ -99,6 +99,21 @@ fn ranges_splits_and_forms() {
         csv.text
     );
     assert!(lines.next().unwrap().starts_with("ramp,on,treatment,"), "{}", csv.text);
+    let worth = huidu.get(REPORT, ADMIN).expect(200).json()["values"][0].clone();
+    assert_eq!(
+        worth["per_order"].get("treatment_per_order"),
+        Some(&json!(null)),
+        "control ordered nothing: {worth}"
+    );
+    assert!(worth.get("capped").is_none(), "only where it was asked for: {worth}");
+    let capped =
+        huidu.get(&format!("{REPORT}?cap=0.999"), ADMIN).expect(200).json()["values"][0]["capped"].clone();
+    assert_eq!(capped["quantile"], 0.999);
+    assert!(capped["cap"].as_f64().unwrap() > 0.0 && capped["removed_share"].as_f64().is_some(), "{capped}");
+    let values = huidu.get(&format!("{REPORT}?cap=0.95&format=csv&table=values"), ADMIN).expect(200).text;
+    for column in ["capped.cap", "capped.always_valid_ci.low", "per_order.treatment_per_order"] {
+        assert!(values.lines().next().unwrap().split(',').any(|own| own == column), "{column}: {values}");
+    }
     let stages = huidu.get(&format!("{REPORT}?format=csv&table=stages"), ADMIN).expect(200).text;
     assert!(stages.starts_with("stage,from,to,rule,"), "{stages}");
     let series = huidu.get(&format!("{SERIES}?by=hour"), ADMIN).expect(200).json();
@@ -116,6 +131,10 @@ fn what_is_asked_wrongly_is_refused_by_name() {
         (format!("{REPORT}?form=csv"), "query_invalid", "\"form\""),
         (format!("{REPORT}?from=yesterday"), "query_invalid", "`from`"),
         (format!("{REPORT}?by=user.age"), "query_invalid", "user.region"),
+        (format!("{REPORT}?cap=0.89"), "query_invalid", "`cap`"),
+        (format!("{REPORT}?cap=1"), "query_invalid", "`cap`"),
+        (format!("{REPORT}?cap=most"), "query_invalid", "`cap`"),
+        (format!("{SERIES}?cap=0.99"), "query_invalid", "\"cap\""),
         (format!("{REPORT}?format=xml"), "query_invalid", "`format`"),
         (format!("{REPORT}?table=stages"), "query_invalid", "`table`"),
         (format!("{REPORT}?format=csv&table=points"), "query_invalid", "variants"),

@@ -349,8 +349,32 @@ impl World {
         own.filter_map(|event| event.value).sum::<i64>() as f64
     }
 
-    /// Value per user of one currency.
-    pub(crate) fn value(&self, range: Range, metric: &str, window: i64, currency: &str) -> ValueComparison {
+    /// The quantile of what units spent that spent something, in stages with both arms, and the share of all value above.
+    pub(crate) fn cap(&self, range: Range, what: (&str, i64, &str), quantile: f64) -> Option<(f64, f64)> {
+        let (metric, window, currency) = what;
+        let shown = self.shown(range).into_iter();
+        let closed: Vec<_> = shown.filter(|row| row.at + window + 10 * MINUTE_MS <= range.as_of).collect();
+        let has =
+            |stage: i64, variant: &str| closed.iter().any(|row| row.stage == stage && row.variant == variant);
+        let pooled = closed.iter().filter(|row| has(row.stage, "on") && has(row.stage, "off"));
+        let spent = pooled.map(|row| self.spent(row, metric, window, currency));
+        let mut spent: Vec<f64> = spent.filter(|spent| *spent > 0.0).collect();
+        spent.sort_by(f64::total_cmp);
+        let place = quantile * (spent.len().checked_sub(1)? as f64);
+        let below = (0..spent.len()).rfind(|at| *at as f64 <= place)?;
+        let (low, high) = (spent[below], spent[(below + 1).min(spent.len() - 1)]);
+        let cap = low + (high - low) * (place - below as f64);
+        let above: f64 = spent.iter().map(|spent| (spent - cap).max(0.0)).sum();
+        Some((cap, above / spent.iter().sum::<f64>()))
+    }
+
+    /// Value per user of one currency, each user's up to `cap`.
+    pub(crate) fn value(
+        &self,
+        range: Range,
+        (metric, window, currency): (&str, i64, &str),
+        cap: f64,
+    ) -> ValueComparison {
         let closed = |row: &&ExposureRow| row.at + window + 10 * MINUTE_MS <= range.as_of;
         let rows: Vec<&ExposureRow> = self.shown(range);
         let stages: BTreeSet<i64> = rows.iter().map(|row| row.stage).collect();
@@ -359,7 +383,7 @@ impl World {
             let own = rows.iter().copied().filter(|row| row.stage == stage && row.variant == variant);
             own.filter(closed).collect()
         };
-        let spent = |row: &ExposureRow| self.spent(row, metric, window, currency);
+        let spent = |row: &ExposureRow| self.spent(row, metric, window, currency).min(cap);
         let sums = |rows: Vec<&ExposureRow>| Sums {
             units: rows.len() as u64,
             sum: rows.iter().map(|row| spent(row)).sum(),
@@ -402,6 +426,29 @@ impl World {
 
     /// Events of one metric per event of another, over the same window.
     pub(crate) fn ratio(&self, range: Range, (y, x): (&str, &str), window: i64) -> ValueComparison {
+        let count = |row: &ExposureRow, step: &str| self.events(row, step, window).len() as f64;
+        self.ratio_of(range, window, &|row| (count(row, y), count(row, x)))
+    }
+
+    /// What was spent per event with a value of one currency.
+    pub(crate) fn per_order(
+        &self,
+        range: Range,
+        (metric, window, currency): (&str, i64, &str),
+    ) -> ValueComparison {
+        let orders = |row: &ExposureRow| {
+            let events = self.events(row, metric, window).into_iter();
+            events.filter(|event| event.currency.as_deref() == Some(currency)).count() as f64
+        };
+        self.ratio_of(range, window, &|row| (self.spent(row, metric, window, currency), orders(row)))
+    }
+
+    fn ratio_of(
+        &self,
+        range: Range,
+        window: i64,
+        both: &dyn Fn(&ExposureRow) -> (f64, f64),
+    ) -> ValueComparison {
         let closed = |row: &&ExposureRow| row.at + window + 10 * MINUTE_MS <= range.as_of;
         let rows: Vec<&ExposureRow> = self.shown(range).into_iter().filter(closed).collect();
         let stages: BTreeSet<i64> = self.shown(range).iter().map(|row| row.stage).collect();
@@ -409,11 +456,10 @@ impl World {
         let of = |stage: i64, variant: &str| -> Vec<&ExposureRow> {
             rows.iter().copied().filter(|row| row.stage == stage && row.variant == variant).collect()
         };
-        let count = |row: &ExposureRow, step: &str| self.events(row, step, window).len() as f64;
         let sums = |rows: Vec<&ExposureRow>| {
             let mut sums = RatioSums { units: rows.len() as u64, ..RatioSums::default() };
             for row in rows {
-                let (y, x) = (count(row, y), count(row, x));
+                let (y, x) = both(row);
                 sums.y += y;
                 sums.x += x;
                 sums.yy += y * y;
@@ -435,8 +481,7 @@ impl World {
                     let mut pair = RatioPair { earlier, later, ..RatioPair::default() };
                     for a in of(*low, variant) {
                         for b in of(*high, variant).into_iter().filter(|b| b.unit == a.unit) {
-                            let ((ay, ax), (by, bx)) =
-                                ((count(a, y), count(a, x)), (count(b, y), count(b, x)));
+                            let ((ay, ax), (by, bx)) = (both(a), both(b));
                             pair.units += 1;
                             pair.earlier_y += ay;
                             pair.earlier_x += ax;

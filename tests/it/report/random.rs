@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use huidu::clock::{HOUR_MS, MINUTE_MS};
 use huidu::engine::flag::Document;
-use huidu::report::about::About;
+use huidu::engine::share::Share;
+use huidu::report::about::{About, Stage};
 use huidu::report::ask::Question;
 use huidu::report::load::Asked;
 use huidu::report::series::Bucket;
@@ -17,6 +18,9 @@ use serde_json::{Value, json};
 
 use super::plain::{Range, World};
 use super::*;
+
+/// The quantile at which values are cut.
+const CAP: f64 = 0.75;
 
 /// Numbers that look random and are the same each time.
 pub(crate) struct Dice(u64);
@@ -212,8 +216,20 @@ fn check_parts(report: &Value, ramp: &World, range: Range, place: &str) {
     for told in report["values"].as_array().unwrap() {
         let (metric, currency) = (told["metric"].as_str().unwrap(), told["currency"].as_str().unwrap());
         let own_window = if metric == "failed" { shortest } else { window };
-        let own = ramp.value(range, metric, own_window, currency);
-        same_difference(told, &own, ["treatment_per_user", "control_per_user"], place);
+        let what = (metric, own_window, currency);
+        let means = ["treatment_per_user", "control_per_user"];
+        same_difference(told, &ramp.value(range, what, f64::INFINITY), means, place);
+        let own = ramp.per_order(range, what);
+        same_difference(&told["per_order"], &own, ["treatment_per_order", "control_per_order"], place);
+        let cap = ramp.cap(range, what, CAP);
+        let capped = &told["capped"];
+        assert!(near(&capped["cap"], cap.map(|(cap, _)| cap)), "{place}: {cap:?} is not {capped:#}");
+        assert!(
+            near(&capped["removed_share"], cap.map(|(_, share)| share)),
+            "{place}: {cap:?} is not {capped:#}"
+        );
+        let own = ramp.value(range, what, cap.map_or(f64::INFINITY, |(cap, _)| cap));
+        same_difference(capped, &own, means, place);
     }
     let (told, own) = (&report["ratios"][0], ramp.ratio(range, ("complained", "paid"), window));
     assert_eq!((&told["metric"], &told["per"]), (&json!("complained"), &json!("paid")), "{place}");
@@ -247,7 +263,9 @@ async fn compare_all(bench: &Bench, about: &About, world: &World, now: i64, dice
         asked.push((Some(from), Some(from + dice.roll(20 * HOUR_MS))));
     }
     for (from_ms, to_ms) in asked {
-        let report = bench.report(about, Asked { from_ms, to_ms }, Some("user.region")).await;
+        let (by, cap) = (Some("user.region".to_owned()), Share::from_percent(100.0 * CAP));
+        let question = Question::Report { asked: Asked { from_ms, to_ms }, by, cap };
+        let report = bench.reports.compute(about.clone(), question).await.unwrap();
         assert!(!report["notes"].to_string().contains("hours_waiting"), "{place}");
         let range = Range { as_of: now, from: from_ms.unwrap_or(first), to: to_ms.unwrap_or(now + 1) };
         let place = format!("{place}, {from_ms:?} to {to_ms:?}");
@@ -271,23 +289,33 @@ async fn compare_all(bench: &Bench, about: &About, world: &World, now: i64, dice
     }
 }
 
+/// A moment of the last seconds, or of the last minutes.
+fn young(dice: &mut Dice, now: i64) -> i64 {
+    now - if dice.roll(4) == 0 { dice.roll(7 * MINUTE_MS) } else { dice.roll(3_000) }
+}
+
 crate::postgres::on_both_engines! {
     async fn random_histories_are_counted_like_the_plainest_way(db) {
         for seed in 0..4 {
             db.execute("DELETE FROM exposures").await;
             db.execute("DELETE FROM steps").await;
-            db.execute("DELETE FROM report_hours").await;
-            db.execute("DELETE FROM report_marks").await;
+            for table in ["report_hours", "report_days", "report_parts", "report_marks"] {
+                db.execute(&format!("DELETE FROM {table}")).await;
+            }
+            let mut days = 0;
             let mut dice = Dice(seed);
             let guardrails = json!([{"step": "failed", "margin": 0.01}, {"step": "failed", "limit": 0.2}]);
             let metrics = json!([{"step": "paid", "by": "method", "values": ["wechat", "alipay"]},
                                  {"step": "failed", "window_hours": 2}, {"step": "complained", "ratio": "paid"}]);
-            let about = about(&document(&json!({"guardrails": guardrails, "metrics": metrics})));
+            let mut about = about(&document(&json!({"guardrails": guardrails, "metrics": metrics})));
+            let last = about.stages.last().unwrap().clone();
+            let opened = |stage: i64| DAY_ONE + (stage - 1) * 6 * HOUR_MS;
+            about.stages.extend((10..60).map(|stage| Stage { stage, opened_at: opened(stage), ..last.clone() }));
             let mut world = World::default();
             let mut now = DAY_ONE + HOUR_MS;
             let bench = Bench::new(&db, now);
             for round in 0..12 {
-                let forward = dice.roll(5 * HOUR_MS);
+                let forward = dice.roll(14 * HOUR_MS);
                 now += forward;
                 bench.clock.advance(forward);
                 let (mut exposures, mut steps) = (Vec::new(), Vec::new());
@@ -308,15 +336,52 @@ crate::postgres::on_both_engines! {
                     tx.erase_steps(unit, 1_000).await.unwrap();
                     tx.commit().await.unwrap();
                 }
+                if dice.roll(3) > 0 {
+                    bench.keep_all(&about).await;
+                    days += db.number("SELECT count(*) FROM report_days").await;
+                }
                 compare_all(&bench, &about, &world, now, &mut dice, &format!("seed {seed}, round {round}")).await;
             }
+            assert!(days > 0, "whole days are kept");
             let kept = bench.report(&about, Asked::default(), Some("user.region")).await;
             let another = Bench::new(&db, now);
             assert_eq!(another.report(&about, Asked::default(), Some("user.region")).await, kept, "another instance");
+            db.execute("DELETE FROM report_days").await;
+            assert_eq!(bench.report(&about, Asked::default(), Some("user.region")).await, kept, "without days");
             db.execute("DELETE FROM report_hours").await;
             assert_eq!(bench.report(&about, Asked::default(), Some("user.region")).await, kept, "counted anew");
             let hours = db.number("SELECT count(*) FROM report_hours").await;
             assert!(hours > 10, "whole hours are kept: {hours}");
+        }
+    }
+
+    async fn young_rows_are_counted_like_the_plainest_way(db) {
+        for seed in 0..3 {
+            for table in ["exposures", "steps", "report_hours", "report_days", "report_parts", "report_marks"] {
+                db.execute(&format!("DELETE FROM {table}")).await;
+            }
+            let mut dice = Dice(100 + seed);
+            let metrics = json!([{"step": "paid", "by": "method", "values": ["wechat", "alipay"]},
+                                 {"step": "failed", "window_hours": 2}, {"step": "complained", "ratio": "paid"}]);
+            let guardrails = json!([{"step": "failed", "margin": 0.01}, {"step": "failed", "limit": 0.2}]);
+            let about = about(&document(&json!({"guardrails": guardrails, "metrics": metrics})));
+            let mut world = World::default();
+            let mut now = DAY_ONE + 8 * HOUR_MS + 40 * MINUTE_MS;
+            let bench = Bench::new(&db, now);
+            for round in 0..25 {
+                let forward = dice.roll(3 * MINUTE_MS);
+                now += forward;
+                bench.clock.advance(forward);
+                let (mut exposures, mut steps) = (Vec::new(), Vec::new());
+                for _ in 0..dice.roll(4) {
+                    exposures.push(ExposureRow { at: young(&mut dice, now), ..dice.exposure(now) });
+                    steps.push(StepRow { at: young(&mut dice, now), ..dice.step(now) });
+                }
+                exposures.iter().for_each(|row| world.expose(row.clone()));
+                steps.iter().for_each(|row| world.step(row.clone()));
+                bench.arrive(exposures, steps, now).await;
+                compare_all(&bench, &about, &world, now, &mut dice, &format!("seed {seed}, round {round}")).await;
+            }
         }
     }
 }

@@ -4,10 +4,13 @@
 //!
 //! Rows are made inside the database. Two weeks in twenty stages, 2 to 40 percent treated by two variants, 20 percent
 //! control; one shopper of ten comes in most stages, most come once or twice; four stops, a goal, a guardrail.
+//!
+//! `HUIDU_TEST_EXPOSURES` (10000000) says how many, `HUIDU_TEST_EVENTS_PER_SECOND` (50) what comes while it is measured,
+//! half of it exposures; `HUIDU_TEST_HOLD` how many seconds the service stays up afterwards.
 
 #![expect(clippy::print_stdout, reason = "figures for a person")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use huidu::clock::{Clock as _, DAY_MS, HOUR_MS, MachineClock, rfc3339};
@@ -21,12 +24,15 @@ const STAGES: i64 = 20;
 const SPAN_MS: i64 = 14 * DAY_MS;
 /// Shoppers who make about 100 exposures.
 const SHOPPERS_PER_100: i64 = 78;
+/// Events that are sent at once while it is measured.
+const BATCH: usize = 10;
 
 struct Scale {
     huidu: Huidu,
     url: String,
     engine: Engine,
     runtime: tokio::runtime::Runtime,
+    batches: AtomicUsize,
 }
 
 fn document() -> Value {
@@ -71,7 +77,7 @@ impl Scale {
             }
         };
         huidu.create_flag(&document());
-        Self { huidu, url, engine, runtime }
+        Self { huidu, url, engine, runtime, batches: AtomicUsize::default() }
     }
 
     fn number(&self, sql: &str) -> i64 {
@@ -208,16 +214,17 @@ impl Scale {
         }
     }
 
-    /// Batches of 100 events until `stop`; how long each took, in milliseconds.
+    /// Batches of events until `stop`; how long each took, in milliseconds.
     fn ingest(&self, stop: &AtomicBool) -> Vec<f64> {
         let mut times = Vec::new();
-        for batch in 0.. {
-            if stop.load(Ordering::SeqCst) {
-                break;
-            }
+        let every =
+            Duration::from_secs_f64(BATCH as f64 / number_of("HUIDU_TEST_EVENTS_PER_SECOND", 50) as f64);
+        while !stop.load(Ordering::SeqCst) {
+            // Never the same ones again: those would be duplicates.
+            let batch = self.batches.fetch_add(1, Ordering::SeqCst);
             let event = |user: usize| {
                 let (id, is_step) = (format!("n-{batch}-{user}"), user.is_multiple_of(2));
-                let user = format!("n-{}", batch * 100 + user);
+                let user = format!("n-{}", batch * BATCH + user);
                 match is_step {
                     true => {
                         json!({"id": id, "type": "step", "step": "order_paid", "user_id": user, "value": 100, "currency": "CNY"})
@@ -225,11 +232,11 @@ impl Scale {
                     false => json!({"type": "exposure", "flag": "large", "user_id": user, "variant": "link"}),
                 }
             };
-            let events: Vec<Value> = (0..100).map(event).collect();
+            let events: Vec<Value> = (0..BATCH).map(event).collect();
             let began = Instant::now();
             self.huidu.events(&self.huidu.server, &json!(events)).expect(200);
             times.push(began.elapsed().as_secs_f64() * 1e3);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(every.saturating_sub(began.elapsed()));
         }
         times.sort_by(f64::total_cmp);
         times
@@ -262,7 +269,7 @@ impl Scale {
             stop.store(true, Ordering::SeqCst);
             (events.join().unwrap(), decisions.join().unwrap())
         });
-        for (name, times) in [("100 events", events), ("a decision", decisions)] {
+        for (name, times) in [("10 events", events), ("a decision", decisions)] {
             let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1_000];
             println!(
                 "  {what}: {name}: median {:.1}, 99 % {:.1}, most {:.1} ms of {}",
@@ -278,17 +285,25 @@ impl Scale {
         let began = Instant::now();
         let (mut last, mut since) = (0, Instant::now());
         while since.elapsed() < Duration::from_secs(20) {
-            let now = self.number("SELECT count(*) FROM report_hours");
-            if now != last {
+            let now = self
+                .number("SELECT (SELECT count(*) FROM report_hours) + (SELECT count(*) FROM report_days)");
+            // Whoever asks counts on without the job's rests, until each hour is there.
+            let answer = self.huidu.get("/v1/environments/production/flags/large/report", ADMIN);
+            if now != last || answer.status != 200 {
                 (last, since) = (now, Instant::now());
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        println!("  {:>6.0} s  the job counted {last} hours", began.elapsed().as_secs_f64() - 20.0);
-        let bytes = ["cells", "again", "segments", "overlap"].map(|part| {
-            self.number(&format!("SELECT CAST(sum(length({part})) AS BIGINT) FROM report_hours"))
+        println!("  {:>6.0} s  counted: {last} hours and days", began.elapsed().as_secs_f64() - 20.0);
+        let parts = [("hours", 0), ("days", 100)].map(|(name, first)| {
+            let bytes = [1, 2, 3, 4, 7].map(|part| {
+                let part = first + part;
+                let sum = format!("SELECT CAST(COALESCE(sum(length(bytes)), 0) AS BIGINT) FROM report_parts WHERE part = {part}");
+                self.number(&sum) / 1_024
+            });
+            format!("{name} {bytes:?}")
         });
-        println!("  bytes kept: cells, again, segments, overlap {bytes:?}");
+        println!("  KiB kept (sums, again, by region, again by region, amounts): {}", parts.join(", "));
     }
 
     fn reports(&self, now: i64) {
@@ -338,9 +353,13 @@ impl Scale {
     }
 }
 
+/// A variable, or what it is without.
+fn number_of(variable: &str, otherwise: i64) -> i64 {
+    std::env::var_os(variable).map_or(otherwise, |n| n.to_str().unwrap().parse().unwrap())
+}
+
 fn measure(engine: Engine) {
-    let exposures =
-        std::env::var_os("HUIDU_TEST_EXPOSURES").map_or(10_000_000, |n| n.to_str().unwrap().parse().unwrap());
+    let exposures = number_of("HUIDU_TEST_EXPOSURES", 10_000_000);
     println!("{engine:?}");
     let mut scale = Scale::start(engine);
     let now = MachineClock.now_ms();
@@ -353,9 +372,10 @@ fn measure(engine: Engine) {
     scale.huidu.start_again();
     scale.beside("while hours are counted", || scale.wait_for_hours());
     scale.reports(MachineClock.now_ms());
-    if let Some(hold) = std::env::var_os("HUIDU_TEST_HOLD") {
+    let hold = number_of("HUIDU_TEST_HOLD", 0);
+    if hold > 0 {
         println!("  held at {} {}", scale.huidu.address, scale.url);
-        std::thread::sleep(Duration::from_secs(hold.to_str().unwrap().parse().unwrap()));
+        std::thread::sleep(Duration::from_secs(hold.unsigned_abs()));
     }
 }
 
