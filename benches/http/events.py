@@ -52,9 +52,12 @@ def measure(folder, held, arguments):
     for name, events, connections in run.INGEST:
         data = Path(folder) / f"{held}-{events}"
         quiet = {"HUIDU_LOG": "error"}
-        run.huidu(data, quiet).end()
+        # Only a first start says its keys.
+        first = run.huidu(data, quiet)
+        first.end()
         fill(data / "huidu.db", held)
-        server = run.huidu(data, quiet)
+        server = run.Server([str(run.TARGET / "huidu"), "serve"], run.start_settings(data) | quiet)
+        server.keys = first.keys
         rows.append({"held": held, "case": name} | run.events(server, folder, (name, events, connections), arguments))
         server.end()
         print(held, name, run.text(rows[-1]["events_per_second"], 0), flush=True)
