@@ -244,4 +244,22 @@ mod tests {
         assert_eq!(settled.iter().map(|(span, _)| minutes(span)).collect::<Vec<_>>(), [(5, 10), (10, 15)]);
         assert_eq!(rest.iter().map(minutes).collect::<Vec<_>>(), [(0, 5), (15, 28)]);
     }
+
+    #[test]
+    fn a_minute_is_what_it_was_until_a_row_comes_to_it_or_shortly_before() {
+        let minute = |at: i64| Span { from_ms: at * MINUTE_MS, to_ms: (at + 1) * MINUTE_MS };
+        let rows = |minute: i64, rows: i64| MinuteRows { minute, is_stop: 0, rows, sum: 7 };
+        let filled = Filled(vec![rows(100, 3), rows(112, 1), rows(113, 5)]);
+        let digest = |rows: Vec<MinuteRows>| Filled(rows).digest(minute(112));
+        let own = filled.digest(minute(112));
+        assert_eq!(digest(vec![rows(100, 3), rows(112, 1), rows(113, 6)]), own, "later minutes are others'");
+        assert_eq!(
+            digest(vec![rows(99, 1), rows(100, 3), rows(112, 1)]),
+            own,
+            "what comes there leaves a mark"
+        );
+        assert_ne!(digest(vec![rows(100, 4), rows(112, 1)]), own);
+        assert_ne!(digest(vec![rows(100, 3), rows(112, 2)]), own);
+        assert_ne!(digest(vec![rows(100, 3), MinuteRows { is_stop: 1, ..rows(112, 1) }]), own);
+    }
 }

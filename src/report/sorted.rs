@@ -68,3 +68,21 @@ impl<K, V> Sorted<K, V> {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_made_once_and_kept_in_order() {
+        let mut map: Sorted<Box<str>, u32> = Sorted::default();
+        for (key, by) in [("b", 1), ("d", 2), ("a", 4), ("c", 8), ("b", 16), ("d", 32)] {
+            *map.entry(&key.into()) += by;
+        }
+        let told: Vec<(&str, u32)> = map.iter().map(|(key, value)| (&**key, *value)).collect();
+        assert_eq!(told, [("a", 4), ("b", 17), ("c", 8), ("d", 34)]);
+        assert_eq!((map.get("c"), map.get("e"), map.is_empty()), (Some(&8), None, false));
+        let kept = postcard::to_stdvec(&map).unwrap();
+        assert_eq!(postcard::from_bytes::<Sorted<Box<str>, u32>>(&kept).unwrap(), map);
+    }
+}

@@ -275,3 +275,39 @@ pub(super) fn decode(
     }
     Ok(hours.into_values().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::HOUR_MS;
+    use crate::report::fact::Key;
+    use crate::report::hour::PairKey;
+
+    /// One unit, in one stratum and in two.
+    fn cells() -> Cells {
+        let mut cells = Cells::default();
+        let (rule, variant): (Box<str>, Box<str>) = ("ramp".into(), "on".into());
+        let key = Key { rule: rule.clone(), arm: 1, variant: variant.clone(), stage: 2 };
+        cells.groups.entry(&key).first.units = 1;
+        cells.pairs.entry(&PairKey { rule, arm: 1, variant, lower: 1, higher: 2 }).matured = vec![1];
+        cells
+    }
+
+    /// Hour, units before, units in two strata.
+    fn told(by_hour: &ByHour) -> Vec<(i64, u64, u64)> {
+        let pairs = |cells: &Cells| cells.pairs.values().flat_map(|pair| &pair.matured).sum();
+        by_hour.iter().map(|(hour, cells)| (*hour, cells.units(), pairs(cells))).collect()
+    }
+
+    #[test]
+    fn of_days_apart_from_a_range_the_sum_is_read_and_of_its_own_day_each_hour() {
+        let by_hour: ByHour = [1, 2, 30, 31, 32, 60, 61].map(|hour| (hour, cells())).into();
+        let bytes = encoded_by_day(&by_hour).unwrap();
+        assert_eq!(decoded_by_day(&bytes, Before::All).unwrap(), by_hour);
+        let read = |from_ms| told(&decoded_by_day(&bytes, Before::Range(from_ms)).unwrap());
+        assert_eq!(read(31 * HOUR_MS), [(1, 2, 0), (30, 1, 0), (31, 0, 1), (32, 0, 1), (60, 0, 2)]);
+        // What an exposure of the very hour decides is read from rows.
+        assert_eq!(read(31 * HOUR_MS + 1), [(1, 2, 0), (30, 1, 0), (32, 0, 1), (60, 0, 2)]);
+        assert_eq!(told(&decoded_by_day(&bytes, Before::No).unwrap()), []);
+    }
+}
