@@ -87,9 +87,10 @@ class Server:
         self.process.wait()
 
 
-def huidu(folder, settings):
+def huidu(folder, settings, program=None):
+    """A service of its own, with the keys that its first start shows."""
     environment = {"HUIDU_BOOTSTRAP_ADMIN_KEY": ADMIN, "HUIDU_DATA_DIR": str(folder), "HUIDU_LISTEN": "127.0.0.1:0", "HUIDU_WORKERS": "1"}
-    server = Server([str(TARGET / "huidu"), "serve"], environment | settings)
+    server = Server([*(program or [str(TARGET / "huidu")]), "serve"], environment | settings)
     server.keys, server.versions = {}, {}
     for line in server.process.stdout:
         found = re.search(r"huidu_(client|server)_\w+", line)
@@ -291,10 +292,10 @@ def starts(folder, arguments):
 class Pressure:
     """What goes on beside decisions: 100 changes a second, a scrape each second, 5,000 events a second in batches of 100."""
 
-    def __init__(self, server):
+    def __init__(self, server, changes=100, scrapes=1, batches=50):
         self.server, self.over, self.done = server, threading.Event(), {"changes": 0, "scrapes": 0, "events": 0, "refused": 0}
-        work = [(self.change, 0.01), (self.scrape, 1.0), (self.events, 0.02)]
-        self.threads = [threading.Thread(target=self.again, args=job, daemon=True) for job in work]
+        work = [(self.change, changes), (self.scrape, scrapes), (self.events, batches)]
+        self.threads = [threading.Thread(target=self.again, args=(job, 1 / rate), daemon=True) for job, rate in work if rate]
 
     def __enter__(self):
         for thread in self.threads:
@@ -361,6 +362,27 @@ def under_pressure(server, case, arguments):
                 "quiet_rate": middle([run["rate"] for run in quiet]),
                 "busy_rate": middle([run["rate"] for run in busy]),
                 "beside_per_second": beside[-1],
+            }
+        )
+    return rows
+
+
+def rates(server, case, arguments):
+    """The 99th percentile of decisions at full load, by how many changes come a second."""
+    _, _, script, _, _, _, _ = case
+    rows = []
+    for changes in (0, 1, 10, 100):
+        runs, done = [], 0
+        for _ in range(arguments.repetitions):
+            with Pressure(server, changes, 0, 0) as pressure:
+                runs.append(wrk(server.url, arguments.seconds, 64, script))
+            done += pressure.done["changes"]
+        rows.append(
+            {
+                "changes_per_second": changes,
+                "done_per_second": done / arguments.seconds / arguments.repetitions,
+                "p99_ms": middle([run["p99_ms"] for run in runs]),
+                "rate": middle([run["rate"] for run in runs]),
             }
         )
     return rows
@@ -437,6 +459,10 @@ def report(result):
             beside = ", ".join(f"{number:.0f} {what}" for what, number in row["beside_per_second"].items())
             cells = [str(row["connections"]), text(row["quiet_p99_ms"]), text(row["busy_p99_ms"]), text(row["ratio"]), text(row["quiet_rate"], 0), text(row["busy_rate"], 0), beside]
             lines.append("| " + " | ".join(cells) + " |")
+    if result["rates"]:
+        lines += ["", "| changes a second | p99 ms | decisions/s |", "| --- | --- | --- |"]
+        for row in result["rates"]:
+            lines.append(f"| {row['done_per_second']:.0f} | {text(row['p99_ms'])} | {text(row['rate'], 0)} |")
     for row in result["metrics"]:
         lines += ["", f"A scrape of {row['series']} series: {text(row['ms'], 1)} ms."]
         if "busy_p99_ms" in row:
@@ -455,7 +481,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--only", help="cases whose name has this in it; `events`, `pressure`, `metrics` and `start` too")
+    parser.add_argument("--only", help="cases whose name has this in it; `events`, `pressure`, `rates`, `metrics` and `start` too")
     parser.add_argument("--out", default=str(ROOT / "target" / "http-bench"))
     arguments = parser.parse_args()
     wanted = lambda name: arguments.only is None or arguments.only in name
@@ -466,7 +492,7 @@ def main():
         for number in range(30):
             flag = realistic(number)
             call(server, "PUT", f"/v1/environments/production/flags/{flag['key']}", ADMIN, flag, {"If-None-Match": "*"})
-        result = {"http": [], "ingest": [], "pressure": [], "metrics": [], "start": []}
+        result = {"http": [], "ingest": [], "pressure": [], "rates": [], "metrics": [], "start": []}
         every = cases(server, strict, folder)
         limit = Server([str(TARGET / "examples" / "limit"), "1"], {}) if any(wanted(case[0]) for case in every) else None
         for case in every:
@@ -477,6 +503,8 @@ def main():
             result["ingest"] = ingest(server, folder, arguments)
         if wanted("pressure"):
             result["pressure"] = under_pressure(server, every[1], arguments)
+        if wanted("rates"):
+            result["rates"] = rates(server, every[1], arguments)
         if wanted("metrics"):
             result["metrics"] = [scrapes(server)]
             more_series(server)
