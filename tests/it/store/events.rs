@@ -247,6 +247,24 @@ on_both_engines! {
         assert_eq!(db.number("SELECT count(*) FROM steps WHERE stage = 1").await, 2);
     }
 
+    async fn of_a_large_batch_each_known_step_is_told_from_the_new_ones(db) {
+        let some = |known: fn(&usize) -> bool| -> Vec<StepRow> {
+            (0..1_100).filter(known).map(|n| step("u", &format!("{n:04}"), 1)).collect()
+        };
+        let send = async |steps| {
+            db.append_events(&EventBatch { exposures: vec![], steps }, i64::MIN).await.unwrap().steps
+        };
+        // Many together, each third of the next, none of the last: whole statements are known, new, and mixed.
+        let before = |n: &usize| *n < 300 || (300..800).contains(n) && n.is_multiple_of(3);
+        assert!(send(some(before)).await.iter().all(|outcome| *outcome == NOWHERE));
+        let outcomes = send(some(|_| true)).await;
+        for (n, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(*outcome, if before(&n) { StepOutcome::Duplicate } else { NOWHERE }, "{n}");
+        }
+        assert_eq!(outcomes.len(), 1_100);
+        assert_eq!(db.number("SELECT count(*) FROM steps").await, 1_100);
+    }
+
     async fn any_batches_equal_the_same_events_one_by_one(db) {
         let (mut dice, mut model) = (Dice(0x2545_F491_4F6C_DD1D), Model::default());
         for round in 0..200 {
