@@ -152,7 +152,7 @@ fn the_help_of_each_command_is_short_and_says_what_it_does() {
         (
             &["report"],
             "Say what a flag came to, as a running service measured it: verdict, funnel, comparisons, guardrails",
-            75,
+            80,
         ),
         (&["promote"], "Take a flag over from another environment of a running service", 50),
         (&["unit-secret"], "Manage what signs units in an environment of a running service", 20),
