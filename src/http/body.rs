@@ -1,6 +1,5 @@
 //! Bodies: read raw, within a size and a time, never inflated.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -174,20 +173,9 @@ fn refuse_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, format!("the body is {} here", allowed.join(" or "))))
 }
 
-/// The next chunk if it is there, or comes with what is at work already; else `None`, and a timer is worth its price.
-/// A small body came with its head: the server hands it on before it asks for the answer again.
-async fn soon(payload: &mut Payload) -> Option<Option<Result<Bytes, PayloadError>>> {
-    let mut asked = false;
-    poll_fn(|context| match payload.poll_next_unpin(context) {
-        Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
-        Poll::Pending if std::mem::replace(&mut asked, true) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
-}
-
 async fn next(payload: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Problem> {
-    if let Some(chunk) = soon(payload).await {
+    // What lies in the buffer already needs no timer. Whatever is waited for has one: nothing says that we are asked again.
+    if let Some(chunk) = payload.next().now_or_never() {
         return Ok(chunk);
     }
     Box::pin(timeout(SILENCE_MAX, payload.next()))
@@ -232,13 +220,8 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
 /// Reads what is left of a small body before its refusal: otherwise the server closes the connection, which
 /// costs the client far more than the refusal. A large one closes it.
 pub async fn drained(problem: Problem, mut payload: Payload) -> Problem {
-    let mut left = DRAINED_BYTES_MAX;
-    while let Some(chunk) = soon(&mut payload).await {
-        let Some(Ok(chunk)) = chunk else { return problem };
-        let Some(still) = left.checked_sub(chunk.len()) else { return problem.closing() };
-        left = still;
-    }
     let drain = async {
+        let mut left = DRAINED_BYTES_MAX;
         while let Some(Ok(chunk)) = payload.next().await {
             left = left.checked_sub(chunk.len())?;
         }

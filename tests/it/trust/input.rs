@@ -262,6 +262,40 @@ fn a_silent_body_is_given_up() {
     decide(&huidu, GOOD).expect(200);
 }
 
+/// Sends a call in three pieces, the last of which never comes; how it is answered, and after how long.
+fn answer_to_two_pieces(huidu: &Huidu, whole: &[u8], body: usize) -> (Answer, Duration) {
+    let mut wire = Wire::open(huidu);
+    wire.send(&whole[..whole.len() - body * 2 / 3]);
+    // Apart from the head, so that it is waited for.
+    std::thread::sleep(Duration::from_millis(300));
+    wire.send(&whole[whole.len() - body * 2 / 3..whole.len() - body / 3]);
+    let began = Instant::now();
+    (wire.answer(), began.elapsed())
+}
+
+#[test]
+fn silence_after_a_later_piece_is_given_up_too() {
+    let huidu = Huidu::start();
+    let ids = "u-1\n".repeat(30);
+    let upload = "/v1/environments/production/audiences/wechat-testers";
+    let text = "Content-Type: text/plain\r\nIf-Match: \"1\"\r\n";
+    let seconds = |from, to| Duration::from_secs(from)..Duration::from_secs(to);
+    std::thread::scope(|scope| {
+        for (call, body, status, within) in [
+            (request("POST", DECIDE, &huidu.client, JSON, GOOD), GOOD.len(), 408, seconds(9, 14)),
+            (request("POST", DECIDE, "wrong", JSON, GOOD), GOOD.len(), 401, seconds(0, 6)),
+            (request("PUT", upload, ADMIN, text, ids.as_bytes()), ids.len(), 408, seconds(9, 14)),
+        ] {
+            let huidu = &huidu;
+            scope.spawn(move || {
+                let (answer, took) = answer_to_two_pieces(huidu, &call, body);
+                assert_eq!(answer.status, status, "{answer:?}");
+                assert!(within.contains(&took), "{status}: {took:?}");
+            });
+        }
+    });
+}
+
 #[test]
 fn a_silent_head_is_given_up() {
     let huidu = Huidu::start();
