@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts instructions of single calls (callgrind), which do not depend on what else the machine does.
 
-    cargo build --profile quick --bin huidu
+    benches/quick
     benches/http/counts.py            # holds them against benches/http/counts.json
     benches/http/counts.py --write    # after a change that was meant
 

@@ -20,7 +20,7 @@ use crate::engine::bucket;
 use crate::events::writer;
 use crate::http::around::HttpMeters;
 use crate::http::limits::Limits;
-use crate::http::server::listen;
+use crate::http::server::{ServerThread, listen};
 use crate::http::service::Service;
 use crate::http::stream::places::Places;
 use crate::jobs::Jobs;
@@ -46,6 +46,10 @@ use crate::telemetry::{logs, request_id::RequestIds};
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Longest wait for the last events to be stored.
 const FLUSH_MAX: Duration = Duration::from_secs(4);
+/// How much nicer than decisions everything else is: at 5 it gets a fourth of a processor that decisions want all the
+/// time, so that events are stored even then.
+#[cfg(target_os = "linux")]
+const NICER_BY: i32 = 5;
 
 pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
     serve_by(settings, Arc::new(MachineClock), |_| {})
@@ -72,9 +76,26 @@ pub(super) fn serve_by(
         bucket::self_check(),
         "the bucketing hash is wrong on this machine: cohorts would move, so nothing is served"
     );
+    // Begun before this thread stands back, and with it all that it begins.
+    let thread = ServerThread::begin()?;
+    stand_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(settings, clock, begun))
+    runtime.block_on(run(settings, clock, thread, begun))
 }
+
+/// Lets this thread, and those that it begins, wait where decisions want the processor: storing events, computing
+/// reports and preparing changes take longer than a decision does, and must not be seen in it.
+#[cfg(target_os = "linux")]
+fn stand_back() {
+    // In Linux it is the thread's own.
+    if let Err(error) = rustix::process::nice(NICER_BY) {
+        tracing::warn!(%error, "what runs beside decisions could not be made to stand back");
+    }
+}
+
+/// Elsewhere it would be the whole process that waits.
+#[cfg(not(target_os = "linux"))]
+fn stand_back() {}
 
 /// The service, put together but not yet serving.
 struct Assembled {
@@ -84,7 +105,12 @@ struct Assembled {
     admission: Arc<Admission>,
 }
 
-async fn run(settings: Settings, clock: SharedClock, begun: impl FnOnce(&Serving<'_>)) -> anyhow::Result<()> {
+async fn run(
+    settings: Settings,
+    clock: SharedClock,
+    thread: ServerThread,
+    begun: impl FnOnce(&Serving<'_>),
+) -> anyhow::Result<()> {
     if settings.drops_steps_early() {
         tracing::warn!(
             "retention_days_steps is shorter than retention_days_exposures: reports of the time between count exposed users whose conversions are gone"
@@ -104,7 +130,7 @@ async fn run(settings: Settings, clock: SharedClock, begun: impl FnOnce(&Serving
     let stop = StopSignals::hear()?;
     let (addresses, server) = listen(listener, service, meters)?;
     let handle = server.handle();
-    let running = tokio::spawn(server);
+    let running = thread.run(server);
     let jobs = jobs.start();
     announce(&addresses, waits_for.as_deref().filter(|_| !live.is_ready()));
     let stopping = Arc::new(AtomicBool::new(false));
@@ -302,6 +328,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
         streams: Places::new(settings.streams_max, settings.streams_per_key_max, &metrics),
         request_ids: RequestIds::new(&*random)?,
         reports,
+        background: tokio::runtime::Handle::current(),
         clock,
         live,
         keys,

@@ -77,7 +77,7 @@ impl Queue {
             (&metrics.event_queue_limit_events, whole(self.events_max)),
             (&metrics.event_queue_limit_bytes, whole(self.bytes_max)),
         ] {
-            gauge.with_label_values(&[] as &[&str]).set(number);
+            gauge.only().set(number);
         }
     }
 

@@ -213,7 +213,7 @@ fn authenticate(head: &RequestHead, service: &Service) -> Result<Arc<Actor>, Pro
     if service.keys.is_empty() {
         return Err(super::not_ready());
     }
-    service.metrics.auth_failures.with_label_values(&[] as &[&str]).inc();
+    service.metrics.auth_failures.only().inc();
     service.limits.failed_authentication(address(head, service))?;
     Err(Problem::new(Code::Unauthorized, "the key is not known"))
 }

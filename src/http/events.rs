@@ -104,7 +104,7 @@ fn refuse_body(error: &serde_json::Error) -> Problem {
 fn refuse(error: &QueueError, service: &Service) -> Problem {
     match error {
         QueueError::Full => {
-            service.metrics.event_queue_full.with_label_values(&[] as &[&str]).inc();
+            service.metrics.event_queue_full.only().inc();
             Problem::new(Code::QueueFull, "too many events wait; send these again")
         }
         QueueError::Stopping => Problem::new(Code::QueueFull, "the service is stopping; send these again"),

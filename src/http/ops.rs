@@ -71,12 +71,7 @@ pub async fn metrics(_: Open, req: HttpRequest, service: Data<Service>) -> Resul
     let metrics = service.metrics.clone();
     service.events.show(&metrics);
     // Thousands of series take milliseconds: not on a thread that decides.
-    let text = actix_web::web::block(move || metrics.text()).await;
-    match text {
-        Ok(Ok(text)) => {
-            Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
-        }
-        Ok(Err(error)) => Err(Problem::new(Code::Internal, error.to_string())),
-        Err(error) => Err(Problem::new(Code::Internal, error.to_string())),
-    }
+    let text = service.beside(async move { metrics.text() }).await?;
+    let text = text.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -8,6 +8,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use tokio::sync::oneshot;
 
 use super::around::{HttpMeters, around};
 use super::service::Service;
@@ -19,6 +20,37 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const UNTAKEN_MAX: Duration = Duration::from_secs(10);
 /// Longest idle time of a connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The thread that runs the server. Threads have the priority of whoever begins them: it and its workers keep the one that
+/// this had when it began, whatever stands back later.
+pub struct ServerThread {
+    given: oneshot::Sender<Server>,
+    ended: oneshot::Receiver<std::io::Result<()>>,
+}
+
+impl ServerThread {
+    /// A thread that waits for a server.
+    ///
+    /// # Errors
+    /// If the machine gives no thread.
+    pub fn begin() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (given, taken) = oneshot::channel();
+        let (tell, ended) = oneshot::channel();
+        std::thread::Builder::new().name("http-server".into()).spawn(move || {
+            let Ok(server) = taken.blocking_recv() else { return };
+            // Nobody asks when the service could not start.
+            drop(tell.send(runtime.block_on(server)));
+        })?;
+        Ok(Self { given, ended })
+    }
+
+    /// Runs the server; what it ended with comes when it has ended.
+    pub fn run(self, server: Server) -> oneshot::Receiver<std::io::Result<()>> {
+        drop(self.given.send(server));
+        self.ended
+    }
+}
 
 /// Starts to listen; the addresses that were bound, and the server, which runs when awaited.
 ///

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::limits::Limits;
+use super::problem::{Code, Problem};
 use super::stream::places::Places;
 use crate::access::KeyTable;
 use crate::clock::SharedClock;
@@ -37,6 +40,8 @@ pub struct Service {
     pub exports: Exports,
     /// Computes results.
     pub reports: Arc<Reports>,
+    /// Where work is done that no worker should do: decisions wait for them.
+    pub background: tokio::runtime::Handle,
     /// All metrics.
     pub metrics: Metrics,
     /// Rates.
@@ -50,6 +55,20 @@ pub struct Service {
 }
 
 impl Service {
+    /// What `work` comes to, done beside the workers, which decisions wait for; given up with the call.
+    ///
+    /// # Errors
+    /// If it failed without a word, or was given up at a stop.
+    pub async fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(work, &self.background);
+        let done = tasks.join_next().await.and_then(Result::ok);
+        done.ok_or_else(|| Problem::new(Code::Internal, "the work was given up; the log says why"))
+    }
+
     /// How unit ids are stored; `None` before the secret for it is known.
     #[must_use]
     pub fn unit_ids(&self) -> Option<UnitIds> {

@@ -6,14 +6,18 @@ use actix_web::http::header;
 
 /// Appends `text` as a JSON string.
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
+    if is_plain(text.as_bytes()) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
     } else {
         out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
     }
+}
+
+/// Whether a JSON string holds `text` as it is. Does not end early, so that many bytes are looked at in one step.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\'))
 }
 
 /// Appends a whole number.

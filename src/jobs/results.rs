@@ -131,7 +131,7 @@ impl Jobs {
         told.retain(|number, told| {
             let stays = measured.contains(number) && self.is_still_measured(*number);
             if !stays {
-                drop(gauge.remove_label_values(&told.labels));
+                gauge.remove_label_values(&told.labels);
             }
             stays
         });

@@ -53,6 +53,6 @@ impl Jobs {
     /// The same on every instance, since it is the database's.
     fn show_last_run(&self, done_at_ms: i64) {
         let seconds = Duration::from_millis(u64::try_from(done_at_ms).unwrap_or_default()).as_secs_f64();
-        self.metrics.retention_last_run.with_label_values(&[] as &[&str]).set(seconds);
+        self.metrics.retention_last_run.only().set(seconds);
     }
 }

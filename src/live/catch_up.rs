@@ -142,7 +142,7 @@ impl Live {
         if let Some(at) = changed.changes.last().map(|change| change.at) {
             let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
             let seconds = Duration::from_millis(ms).as_secs_f64();
-            self.metrics.propagation.with_label_values(&[] as &[&str]).observe(seconds);
+            self.metrics.propagation.only().observe(seconds);
         }
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
     }

@@ -30,17 +30,17 @@ pub(super) fn tell(metrics: &Metrics, environment: &str, document: &Document) {
 pub(super) fn forget(metrics: &Metrics, environment: &str, old: &Document) {
     let flag = old.key.as_str();
     for variant in old.variants.keys() {
-        drop(metrics.variant_visible.remove_label_values(&[environment, flag, variant.as_str()]));
+        metrics.variant_visible.remove_label_values(&[environment, flag, variant.as_str()]);
     }
     for stop in &old.funnel {
-        drop(metrics.funnel_position.remove_label_values(&[environment, flag, stop.step.as_str()]));
+        metrics.funnel_position.remove_label_values(&[environment, flag, stop.step.as_str()]);
     }
     if let Some(goal) = &old.goal {
-        drop(metrics.goal.remove_label_values(&[environment, flag, goal.as_str()]));
+        metrics.goal.remove_label_values(&[environment, flag, goal.as_str()]);
     }
     for guardrail in &old.guardrails {
         let labels = [environment, flag, guardrail.step.as_str()];
-        drop(metrics.guardrail_margin.remove_label_values(&labels));
-        drop(metrics.guardrail_limit.remove_label_values(&labels));
+        metrics.guardrail_margin.remove_label_values(&labels);
+        metrics.guardrail_limit.remove_label_values(&labels);
     }
 }

@@ -203,14 +203,14 @@ impl CopyStatus {
 
     /// It was written: the outage of the disk that ended with this, if there was one.
     pub fn written(&self, at: i64, metrics: &Metrics) -> bool {
-        show_time(&metrics.copy_written.with_label_values(&[] as &[&str]), at);
+        show_time(&metrics.copy_written.only(), at);
         *locked(&self.ignored) = None;
         locked(&self.failing).take().is_some()
     }
 
     /// It could not be written; whether that is news.
     pub fn failed(&self, now_ms: i64, why: &str, metrics: &Metrics) -> bool {
-        metrics.copy_failures.with_label_values(&[] as &[&str]).inc();
+        metrics.copy_failures.only().inc();
         let mut failing = locked(&self.failing);
         let news = failing.as_ref().is_none_or(|(_, known)| known != why);
         let since = failing.as_ref().map_or(now_ms, |(since, _)| *since);

@@ -2,7 +2,6 @@
 //! only adds one. They stand beside the snapshot, since the engine knows no metrics.
 
 use prometheus::IntCounter;
-use prometheus::core::Collector as _;
 
 use super::facts;
 use crate::engine::compile::CompiledFlag;
@@ -162,22 +161,6 @@ fn set_ratios(metrics: &Metrics, environment: &str, flag: &CompiledFlag, documen
     }
 }
 
-/// Takes away the values of a flag's steps, whatever their currencies.
-fn forget_values(metrics: &Metrics, environment: &str, flag: &str) {
-    for family in metrics.step_value.collect() {
-        for metric in family.get_metric() {
-            let label = |name: &str| {
-                let found = metric.get_label().iter().find(|label| label.name() == name);
-                found.map_or("", |label| label.value())
-            };
-            let labels = ["environment", "flag", "variant", "arm", "step", "currency"].map(label);
-            if labels.starts_with(&[environment, flag]) {
-                drop(metrics.step_value.remove_label_values(&labels));
-            }
-        }
-    }
-}
-
 /// Takes away the series that `old` had and `keep` has no more: all of them for an archived flag (`None`).
 fn forget(metrics: &Metrics, environment: &str, old: &Document, keep: Option<&Document>) {
     let key = old.key.as_str();
@@ -190,33 +173,33 @@ fn forget(metrics: &Metrics, environment: &str, old: &Document, keep: Option<&Do
         let gone = !keep.is_some_and(|keep| keep.variants.contains_key(variant));
         let variant = variant.as_str();
         for reason in Reason::ALL.iter().filter(|_| gone) {
-            drop(metrics.decisions.remove_label_values(&[environment, key, variant, reason.as_str()]));
+            metrics.decisions.remove_label_values(&[environment, key, variant, reason.as_str()]);
         }
         for arm in Arm::ALL.map(Arm::as_str) {
             if gone {
-                drop(metrics.exposures.remove_label_values(&[environment, key, variant, arm]));
-                drop(metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]));
+                metrics.exposures.remove_label_values(&[environment, key, variant, arm]);
+                metrics.exposed_users.remove_label_values(&[environment, key, variant, arm]);
             }
             for step in steps(old).iter().filter(|step| gone || !kept_steps.contains(step)) {
-                drop(metrics.steps.remove_label_values(&[environment, key, variant, arm, step]));
+                metrics.steps.remove_label_values(&[environment, key, variant, arm, step]);
             }
         }
     }
     let rules = old.rules.iter().map(|rule| &rule.id);
     for rule in rules.filter(|id| !keep.is_some_and(|keep| keep.rules.iter().any(|rule| rule.id == **id))) {
         for arm in Arm::ALL.map(Arm::as_str) {
-            drop(metrics.rollout_ratio.remove_label_values(&[environment, key, rule.as_str(), arm]));
+            metrics.rollout_ratio.remove_label_values(&[environment, key, rule.as_str(), arm]);
         }
     }
 }
 
 /// Takes the series of a flag itself away.
 fn forget_flag(metrics: &Metrics, environment: &str, key: &str) {
-    if metrics.flag_open.remove_label_values(&[environment, key]).is_ok() {
-        forget_values(metrics, environment, key);
-    }
-    drop(metrics.srm_sequential_p.remove_label_values(&[environment, key]));
+    metrics.flag_open.remove_label_values(&[environment, key]);
+    // Whatever the currencies.
+    metrics.step_value.remove_beginning(&[environment, key]);
+    metrics.srm_sequential_p.remove_label_values(&[environment, key]);
     for error in DecisionError::ALL {
-        drop(metrics.decision_errors.remove_label_values(&[environment, key, error.code()]));
+        metrics.decision_errors.remove_label_values(&[environment, key, error.code()]);
     }
 }

@@ -166,6 +166,55 @@ pub struct MinuteRows {
     pub sum: i64,
 }
 
+/// For SQLite and for PostgreSQL: `$select` of each row `r` of `$table` that belongs to a unit that was exposed in a span.
+macro_rules! of_units {
+    (@$hint:literal, $select:literal, $table:literal, $filter:literal) => {
+        concat!(
+            "SELECT ", $select, " FROM (SELECT DISTINCT unit FROM exposures ", $hint,
+            " WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u CROSS JOIN ", $table, " AS r
+             WHERE r.environment = $1 AND r.unit = u.unit AND ", $filter
+        )
+    };
+    ($select:literal, $table:literal, $sqlite:literal, $postgres:literal) => {
+        (
+            // By its statistics it may think that all units in order come cheaper than sorting those of the span.
+            of_units!(@"INDEXED BY exposures_by_at", $select, $table, $sqlite),
+            of_units!(@"", $select, $table, $postgres),
+        )
+    };
+}
+
+type Both = (&'static str, &'static str);
+
+const EXPOSURES: Both = of_units!(
+    "r.unit, r.unit_attribute, r.flag, r.stage, r.rule, r.arm, r.variant, r.at,
+     CASE WHEN r.flag = $2 THEN r.captured END AS captured",
+    "exposures",
+    "r.at < $5",
+    "r.at < $5"
+);
+
+const OWN_EXPOSURES: Both = of_units!(
+    "r.unit, r.unit_attribute, r.flag, r.stage, r.rule, r.arm, r.variant, r.at, r.captured",
+    "exposures",
+    "r.flag = $2 AND r.at < $4",
+    "r.flag = $2 AND r.at < $4"
+);
+
+const EARLY_STOPS: Both = of_units!(
+    "r.unit, r.unit_attribute, r.step, r.flag, r.stage, r.rule, r.at, r.value, r.currency, r.attributes",
+    "steps",
+    "r.flag = $2 AND r.at < $5",
+    "r.flag = $2 AND r.at < $5"
+);
+
+const STEPS: Both = of_units!(
+    "r.unit, r.unit_attribute, r.step, r.flag, r.stage, r.rule, r.at, r.value, r.currency, r.attributes",
+    "steps",
+    "r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT value FROM json_each($6))))",
+    "r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT json_array_elements_text($6::json))))"
+);
+
 /// Reads of one report; those of [`Store::report_snapshot`] see one state of the database.
 pub struct ReportReads {
     lent: Lent,
@@ -374,13 +423,8 @@ impl ReportReads {
         span: ReportSpan,
         before_ms: i64,
     ) -> Result<Vec<ReportExposure>, StoreError> {
-        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(
-            "SELECT x.unit, x.unit_attribute, x.flag, x.stage, x.rule, x.arm, x.variant, x.at,
-                    CASE WHEN x.flag = $2 THEN x.captured END AS captured
-             FROM (SELECT DISTINCT unit FROM exposures
-                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
-             CROSS JOIN exposures AS x
-             WHERE x.environment = $1 AND x.unit = u.unit AND x.at < $5")
+        let sql = self.lent.pick(EXPOSURES.0, EXPOSURES.1);
+        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(sql)
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
             .fetch_all(c))
     }
@@ -390,12 +434,8 @@ impl ReportReads {
     /// # Errors
     /// Any [`StoreError`] of a read.
     pub async fn own_exposures(&mut self, span: ReportSpan) -> Result<Vec<ReportExposure>, StoreError> {
-        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(
-            "SELECT x.unit, x.unit_attribute, x.flag, x.stage, x.rule, x.arm, x.variant, x.at, x.captured
-             FROM (SELECT DISTINCT unit FROM exposures
-                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
-             CROSS JOIN exposures AS x
-             WHERE x.environment = $1 AND x.unit = u.unit AND x.flag = $2 AND x.at < $4")
+        let sql = self.lent.pick(OWN_EXPOSURES.0, OWN_EXPOSURES.1);
+        both!(&mut self.lent, "exposures of a report", c => sqlx::query_as::<_, ReportExposure>(sql)
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).fetch_all(c))
     }
 
@@ -408,12 +448,8 @@ impl ReportReads {
         span: ReportSpan,
         before_ms: i64,
     ) -> Result<Vec<ReportStep>, StoreError> {
-        both!(&mut self.lent, "early stops of a report", c => sqlx::query_as::<_, ReportStep>(
-            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
-             FROM (SELECT DISTINCT unit FROM exposures
-                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
-             CROSS JOIN steps AS s
-             WHERE s.environment = $1 AND s.unit = u.unit AND s.flag = $2 AND s.at < $5")
+        let sql = self.lent.pick(EARLY_STOPS.0, EARLY_STOPS.1);
+        both!(&mut self.lent, "early stops of a report", c => sqlx::query_as::<_, ReportStep>(sql)
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
             .fetch_all(c))
     }
@@ -429,20 +465,7 @@ impl ReportReads {
         before_ms: i64,
         steps: &str,
     ) -> Result<Vec<ReportStep>, StoreError> {
-        let sql = self.lent.pick(
-            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
-             FROM (SELECT DISTINCT unit FROM exposures
-                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
-             CROSS JOIN steps AS s
-             WHERE s.environment = $1 AND s.unit = u.unit AND s.at < $5 AND (s.flag = $2
-                OR (s.flag IS NULL AND s.step IN (SELECT value FROM json_each($6))))",
-            "SELECT s.unit, s.unit_attribute, s.step, s.flag, s.stage, s.rule, s.at, s.value, s.currency, s.attributes
-             FROM (SELECT DISTINCT unit FROM exposures
-                   WHERE environment = $1 AND flag = $2 AND at >= $3 AND at < $4) AS u
-             CROSS JOIN steps AS s
-             WHERE s.environment = $1 AND s.unit = u.unit AND s.at < $5 AND (s.flag = $2
-                OR (s.flag IS NULL AND s.step IN (SELECT json_array_elements_text($6::json))))",
-        );
+        let sql = self.lent.pick(STEPS.0, STEPS.1);
         both!(&mut self.lent, "steps of a report", c => sqlx::query_as::<_, ReportStep>(sql)
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).bind(before_ms)
             .bind(steps).fetch_all(c))
@@ -461,5 +484,46 @@ impl ReportReads {
                   AND x.rule = s.rule AND x.unit_attribute = s.unit_attribute AND x.at < $4)
              ORDER BY s.at")
             .bind(span.environment).bind(span.flag).bind(span.from_ms).bind(span.to_ms).fetch_all(c))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{Connection as _, Row as _};
+
+    /// The plan of each statement over a database whose statistics make a walk over all units look cheap.
+    #[tokio::test]
+    async fn units_of_a_span_are_found_by_time_whatever_the_statistics_say() {
+        let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TABLE exposures (environment, unit, unit_attribute, flag, stage, rule, arm, variant, at, captured,
+                 PRIMARY KEY (environment, unit, flag, stage, rule)) WITHOUT ROWID;
+             CREATE INDEX exposures_by_at ON exposures (environment, flag, at);
+             CREATE TABLE steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency, at,
+                 attributes, PRIMARY KEY (environment, unit, unit_attribute, step, id)) WITHOUT ROWID;
+             ANALYZE;
+             INSERT INTO sqlite_stat1 VALUES ('exposures', 'exposures', '1000 10 1 1 1 1'),
+                 ('exposures', 'exposures_by_at', '1000 1000 1000 1000');
+             ANALYZE sqlite_schema;",
+        )
+        .execute(&mut db)
+        .await
+        .unwrap();
+        let mut plan = async |sql: String| {
+            let rows =
+                sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut db);
+            let rows = rows.await.unwrap();
+            rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+        };
+        for (sqlite, postgres) in [EXPOSURES, OWN_EXPOSURES, EARLY_STOPS, STEPS] {
+            let by_time = "SEARCH exposures USING COVERING INDEX exposures_by_at";
+            let hinted = plan(sqlite.to_owned()).await;
+            assert!(hinted.contains(by_time), "{sqlite}\n{hinted}");
+            // Without the hint it would be misled, or this test could not fail.
+            let bare = plan(sqlite.replace("INDEXED BY exposures_by_at", "")).await;
+            assert!(!bare.contains(by_time), "{sqlite}\n{bare}");
+            assert!(!postgres.contains("INDEXED"));
+        }
     }
 }

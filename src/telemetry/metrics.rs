@@ -1,73 +1,44 @@
 //! All of huidu's metrics, in one place: name, help and labels. Labels come from the configuration
 //! only, never from a request, so that the number of series is bounded.
 
-use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+
+use super::family::Family;
 
 /// Why the metrics cannot be set up or written.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// Seconds: from a fifth of a millisecond, where decisions live, to ten seconds.
-const SECONDS: [f64; 14] =
-    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-
-trait Make: Collector + Clone + 'static {
-    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self>
-    where
-        Self: Sized;
-}
-
-impl Make for IntCounterVec {
-    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
-        Self::new(Opts::new(name, help), labels)
-    }
-}
-
-impl Make for IntGaugeVec {
-    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
-        Self::new(Opts::new(name, help), labels)
-    }
-}
-
-impl Make for prometheus::GaugeVec {
-    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
-        Self::new(Opts::new(name, help), labels)
-    }
-}
-
-impl Make for HistogramVec {
-    fn make(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
-        Self::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)
-    }
-}
-
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal [$($label:literal),*];)*) => {
-        /// Every metric of the service, with its own registry.
+        /// Every metric of the service.
         #[derive(Debug, Clone)]
         pub struct Metrics {
-            registry: Registry,
-            $($(#[doc = $help])+ pub $field: $kind,)*
+            /// What is told of any process.
+            process: Registry,
+            $($(#[doc = $help])+ pub $field: Family<$kind, { <[&str]>::len(&[$($label),*]) }>,)*
         }
 
         impl Metrics {
-            /// Registers every metric.
+            /// Every metric, without series but for what counts without labels.
             ///
             /// # Errors
-            /// [`MetricsError`] if one cannot be registered, which a test rules out.
+            /// [`MetricsError`] if one cannot be made, which a test rules out.
             pub fn new() -> Result<Self, MetricsError> {
-                let registry = Registry::new();
-                $(
-                    let $field = <$kind as Make>::make($name, concat!($($help),+).trim(), &[$($label),*])?;
-                    registry.register(Box::new($field.clone()))?;
-                )*
+                let process = Registry::new();
                 #[cfg(target_os = "linux")]
-                registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-                let metrics = Self { registry, $($field,)* };
+                process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+                let metrics = Self {
+                    process,
+                    $($field: Family::new($name, concat!($($help),+).trim_ascii(), [$($label),*])?,)*
+                };
                 metrics.begin_at_zero();
                 Ok(metrics)
+            }
+
+            fn write(&self, out: &mut String) {
+                $(self.$field.write(out);)*
             }
         }
     };
@@ -75,102 +46,102 @@ macro_rules! metrics {
 
 metrics! {
     /// Decisions made, by what was served and why.
-    decisions: IntCounterVec = "huidu_decisions_total" ["environment", "flag", "variant", "reason"];
+    decisions: IntCounter = "huidu_decisions_total" ["environment", "flag", "variant", "reason"];
     /// Decisions that gave an error instead of a variant.
-    decision_errors: IntCounterVec = "huidu_decision_errors_total" ["environment", "flag", "code"];
+    decision_errors: IntCounter = "huidu_decision_errors_total" ["environment", "flag", "code"];
     /// Exposures stored by this instance: one a unit, stage and rule.
-    exposures: IntCounterVec = "huidu_exposures_total" ["environment", "flag", "variant", "arm"];
+    exposures: IntCounter = "huidu_exposures_total" ["environment", "flag", "variant", "arm"];
     /// Steps stored by this instance; a metric step counts once for each flag that it is attributed to.
-    steps: IntCounterVec = "huidu_steps_total" ["environment", "flag", "variant", "arm", "step"];
+    steps: IntCounter = "huidu_steps_total" ["environment", "flag", "variant", "arm", "step"];
     /// Value of the steps stored by this instance, in the currency's minor unit.
-    step_value: IntCounterVec = "huidu_step_value_total" ["environment", "flag", "variant", "arm", "step", "currency"];
+    step_value: IntCounter = "huidu_step_value_total" ["environment", "flag", "variant", "arm", "step", "currency"];
     /// Units with a stored exposure, as the database has them: take the maximum over instances, not the sum.
-    exposed_users: IntGaugeVec = "huidu_exposed_users" ["environment", "flag", "variant", "arm"];
+    exposed_users: IntGauge = "huidu_exposed_users" ["environment", "flag", "variant", "arm"];
     /// Configured share of units of a rollout, 0 to 1; 0 while the flag is shut.
-    rollout_ratio: prometheus::GaugeVec = "huidu_rollout_ratio" ["environment", "flag", "rule", "arm"];
+    rollout_ratio: Gauge = "huidu_rollout_ratio" ["environment", "flag", "rule", "arm"];
     /// Whether a flag decides by its rules (1) or is shut (0).
-    flag_open: IntGaugeVec = "huidu_flag_open" ["environment", "flag"];
+    flag_open: IntGauge = "huidu_flag_open" ["environment", "flag"];
     /// Whether a variant shows the entry (1) or is the flag's off variant (0): to join decisions with.
-    variant_visible: IntGaugeVec = "huidu_variant_visible" ["environment", "flag", "variant"];
+    variant_visible: IntGauge = "huidu_variant_visible" ["environment", "flag", "variant"];
     /// Place of a step in the flag's funnel, from 1: to put steps in order.
-    funnel_position: IntGaugeVec = "huidu_funnel_position" ["environment", "flag", "step"];
+    funnel_position: IntGauge = "huidu_funnel_position" ["environment", "flag", "step"];
     /// 1 for the step that counts as the flag's conversion: to join steps with.
-    goal: IntGaugeVec = "huidu_goal" ["environment", "flag", "step"];
+    goal: IntGauge = "huidu_goal" ["environment", "flag", "step"];
     /// How much more often than in control a step may happen, as a share of exposed units: 0.002 is 0.2 points.
-    guardrail_margin: prometheus::GaugeVec = "huidu_guardrail_margin_ratio" ["environment", "flag", "step"];
+    guardrail_margin: Gauge = "huidu_guardrail_margin_ratio" ["environment", "flag", "step"];
     /// How often a step may happen, as a share of exposed units.
-    guardrail_limit: prometheus::GaugeVec = "huidu_guardrail_limit_ratio" ["environment", "flag", "step"];
+    guardrail_limit: Gauge = "huidu_guardrail_limit_ratio" ["environment", "flag", "step"];
     /// Flags whose stored form cannot be read: they answer an error.
-    flags_unreadable: IntGaugeVec = "huidu_flags_unreadable" ["environment"];
+    flags_unreadable: IntGauge = "huidu_flags_unreadable" ["environment"];
     /// Flags that decide by an older form, because the newest cannot be read.
-    frozen_flags: IntGaugeVec = "huidu_frozen_flags" ["environment"];
+    frozen_flags: IntGauge = "huidu_frozen_flags" ["environment"];
     /// Whether the database answers (1) or is away (0).
-    database_reachable: IntGaugeVec = "huidu_database_reachable" [];
+    database_reachable: IntGauge = "huidu_database_reachable" [];
     /// When the database last agreed with what decides; its distance from now is the age of the state served.
-    state_confirmed: prometheus::GaugeVec = "huidu_state_confirmed_timestamp_seconds" ["environment"];
+    state_confirmed: Gauge = "huidu_state_confirmed_timestamp_seconds" ["environment"];
     /// When the last good state was last written to disk.
-    copy_written: prometheus::GaugeVec = "huidu_copy_written_timestamp_seconds" [];
+    copy_written: Gauge = "huidu_copy_written_timestamp_seconds" [];
     /// Attempts to write the last good state to disk that failed.
-    copy_failures: IntCounterVec = "huidu_copy_write_failures_total" [];
+    copy_failures: IntCounter = "huidu_copy_write_failures_total" [];
     /// Time from a request's arrival to its answer.
-    http_duration: HistogramVec = "huidu_http_request_duration_seconds" ["route", "status"];
+    http_duration: Histogram = "huidu_http_request_duration_seconds" ["route", "status"];
     /// Number of the snapshot that decides.
-    snapshot_number: IntGaugeVec = "huidu_snapshot_number" ["environment"];
+    snapshot_number: IntGauge = "huidu_snapshot_number" ["environment"];
     /// When the snapshot that decides was published.
-    snapshot_timestamp: prometheus::GaugeVec = "huidu_snapshot_timestamp_seconds" ["environment"];
+    snapshot_timestamp: Gauge = "huidu_snapshot_timestamp_seconds" ["environment"];
     /// Time from a change's commit to this instance deciding by it.
-    propagation: HistogramVec = "huidu_propagation_seconds" [];
+    propagation: Histogram = "huidu_propagation_seconds" [];
     /// Streams of changes that are open.
-    streams_open: IntGaugeVec = "huidu_streams_open" ["environment"];
+    streams_open: IntGauge = "huidu_streams_open" ["environment"];
     /// Streams refused, by the limit that was reached.
-    streams_refused: IntCounterVec = "huidu_streams_refused_total" ["limit"];
+    streams_refused: IntCounter = "huidu_streams_refused_total" ["limit"];
     /// Events sent to streams, one a stream; heartbeats are not counted.
-    stream_events: IntCounterVec = "huidu_stream_events_total" ["environment"];
+    stream_events: IntCounter = "huidu_stream_events_total" ["environment"];
     /// Bytes of audiences that are held in memory.
-    audience_bytes: IntGaugeVec = "huidu_audience_bytes" ["environment"];
+    audience_bytes: IntGauge = "huidu_audience_bytes" ["environment"];
     /// Look-ups that a cache answered.
-    cache_hits: IntCounterVec = "huidu_cache_hits_total" ["cache"];
+    cache_hits: IntCounter = "huidu_cache_hits_total" ["cache"];
     /// Look-ups that went on to the database.
-    cache_misses: IntCounterVec = "huidu_cache_misses_total" ["cache"];
+    cache_misses: IntCounter = "huidu_cache_misses_total" ["cache"];
     /// Events stored.
-    events_accepted: IntCounterVec = "huidu_events_accepted_total" ["environment"];
+    events_accepted: IntCounter = "huidu_events_accepted_total" ["environment"];
     /// Events that were there already.
-    events_duplicate: IntCounterVec = "huidu_events_duplicate_total" ["environment"];
+    events_duplicate: IntCounter = "huidu_events_duplicate_total" ["environment"];
     /// Events refused, by code.
-    events_rejected: IntCounterVec = "huidu_events_rejected_total" ["environment", "code"];
+    events_rejected: IntCounter = "huidu_events_rejected_total" ["environment", "code"];
     /// Events whose time was moved: too far ahead, or before the token's day.
-    events_clamped: IntCounterVec = "huidu_events_clamped_total" ["environment"];
+    events_clamped: IntCounter = "huidu_events_clamped_total" ["environment"];
     /// Events that wait for the writer.
-    event_queue: IntGaugeVec = "huidu_event_queue_events" [];
+    event_queue: IntGauge = "huidu_event_queue_events" [];
     /// Bytes of the events that wait for the writer.
-    event_queue_bytes: IntGaugeVec = "huidu_event_queue_bytes" [];
+    event_queue_bytes: IntGauge = "huidu_event_queue_bytes" [];
     /// Events that may wait; more are refused.
-    event_queue_limit_events: IntGaugeVec = "huidu_event_queue_limit_events" [];
+    event_queue_limit_events: IntGauge = "huidu_event_queue_limit_events" [];
     /// Bytes of events that may wait.
-    event_queue_limit_bytes: IntGaugeVec = "huidu_event_queue_limit_bytes" [];
+    event_queue_limit_bytes: IntGauge = "huidu_event_queue_limit_bytes" [];
     /// Calls with events that were refused because too many wait.
-    event_queue_full: IntCounterVec = "huidu_event_queue_full_total" [];
+    event_queue_full: IntCounter = "huidu_event_queue_full_total" [];
     /// Time of one commit of events.
-    event_commit: HistogramVec = "huidu_event_commit_duration_seconds" [];
+    event_commit: Histogram = "huidu_event_commit_duration_seconds" [];
     /// Rows deleted by this instance because they were older than they are kept.
-    retention_deleted: IntCounterVec = "huidu_retention_deleted_rows_total" ["table"];
+    retention_deleted: IntCounter = "huidu_retention_deleted_rows_total" ["table"];
     /// When old rows were last deleted, over all instances; 0 for never.
-    retention_last_run: prometheus::GaugeVec = "huidu_retention_last_run_timestamp_seconds" [];
+    retention_last_run: Gauge = "huidu_retention_last_run_timestamp_seconds" [];
     /// Hours of exposures that this instance counted for reports.
-    report_hours: IntCounterVec = "huidu_report_hours_total" [];
+    report_hours: IntCounter = "huidu_report_hours_total" [];
     /// How surprising the shares of a flag's arms are, by the hours that ended: always valid, 0 to 1; under 0.01 is a mismatch.
-    srm_sequential_p: prometheus::GaugeVec = "huidu_srm_sequential_p" ["environment", "flag"];
+    srm_sequential_p: Gauge = "huidu_srm_sequential_p" ["environment", "flag"];
     /// Refused calls without a valid key.
-    auth_failures: IntCounterVec = "huidu_auth_failures_total" [];
+    auth_failures: IntCounter = "huidu_auth_failures_total" [];
     /// The running version.
-    build_info: IntGaugeVec = "huidu_build_info" ["version"];
+    build_info: IntGauge = "huidu_build_info" ["version"];
 }
 
 impl Metrics {
     /// Counters without labels are there before they count, so that the first of anything is a rise.
     fn begin_at_zero(&self) {
         for counter in [&self.auth_failures, &self.event_queue_full, &self.copy_failures] {
-            counter.with_label_values(&[] as &[&str]);
+            counter.only();
         }
     }
 
@@ -189,7 +160,8 @@ impl Metrics {
     /// [`MetricsError`] if one cannot be written.
     pub fn text(&self) -> Result<String, MetricsError> {
         let mut text = String::new();
-        prometheus::TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
+        self.write(&mut text);
+        prometheus::TextEncoder::new().encode_utf8(&self.process.gather(), &mut text)?;
         Ok(text)
     }
 }

@@ -13,11 +13,11 @@ use crate::http::access::Access;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, named};
 use crate::http::service::Service;
+use crate::report::ReportError;
 use crate::report::ask::Question;
 use crate::report::csv;
 use crate::report::load::Asked;
 use crate::report::series::Bucket;
-use crate::report::{ReportError, Reports};
 
 /// Seconds after which a report that is prepared may be asked for again.
 const PREPARING_SECONDS: u64 = 5;
@@ -43,7 +43,7 @@ pub(super) async fn report(
     let form = form(&req, &query, &csv::REPORT_TABLES)?;
     let by = query.text("by").map(str::to_owned);
     let question = Question::Report { asked: asked(&query)?, by, cap: cap(&query)? };
-    answer(&service.reports, &access, &key, question, form).await
+    answer(&service, &access, key, question, form).await
 }
 
 /// `GET .../flags/{key}/timeseries?by=hour|day&tz=&from=&to=&format=`
@@ -61,7 +61,7 @@ pub(super) async fn series(
         Some(_) => return Err(Problem::new(Code::QueryInvalid, "`by` is hour or day")),
     };
     let question = Question::Series { asked: asked(&query)?, bucket };
-    answer(&service.reports, &access, &key, question, form).await
+    answer(&service, &access, key, question, form).await
 }
 
 fn asked(query: &Query) -> Result<Asked, Problem> {
@@ -112,22 +112,34 @@ fn form(req: &HttpRequest, query: &Query, tables: &[&'static str]) -> Result<For
 }
 
 async fn answer(
-    reports: &Reports,
+    service: &Service,
     access: &Access<Read>,
-    key: &FlagKey,
+    key: FlagKey,
     question: Question,
     form: Form,
 ) -> Result<HttpResponse, Problem> {
-    let answer = reports.answer(&access.environment, key, question).await;
-    let answer = answer.map_err(|error| Problem::from_report(&error))?;
-    Ok(written(&answer, &form))
+    let (reports, environment) = (service.reports.clone(), access.environment.clone());
+    let media_type = form.media_type();
+    let work = async move {
+        let answer = reports.answer(&environment, &key, question).await;
+        answer.map(|answer| form.written(&answer)).map_err(|error| Problem::from_report(&error))
+    };
+    let body = service.beside(work).await??;
+    Ok(HttpResponse::Ok().content_type(media_type).body(body))
 }
 
-fn written(answer: &Value, form: &Form) -> HttpResponse {
-    match form {
-        Form::Json => HttpResponse::Ok().json(answer),
-        Form::Csv(table) => {
-            HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv::table(answer, table))
+impl Form {
+    fn media_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv(_) => "text/csv; charset=utf-8",
+        }
+    }
+
+    fn written(&self, answer: &Value) -> Vec<u8> {
+        match self {
+            Self::Json => answer.to_string().into_bytes(),
+            Self::Csv(table) => csv::table(answer, table),
         }
     }
 }

@@ -99,11 +99,13 @@ pub(super) async fn upsert(lent: &mut Lent, rows: &[ChangedRow<'_>]) -> Result<(
         Ok(())
     },
     postgres c => async {
+        // Columns of their own: a set in FROM is stored once more before it is read.
         sqlx::query(
             "INSERT INTO exposures (environment, unit, flag, stage, rule, unit_attribute, arm, variant, bucket,
                                         at, captured, replaced)
-                 SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
-                                      $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[])
+                 SELECT UNNEST($1::bigint[]), UNNEST($2::text[]), UNNEST($3::bigint[]), UNNEST($4::bigint[]),
+                        UNNEST($5::text[]), UNNEST($6::text[]), UNNEST($7::bigint[]), UNNEST($8::text[]),
+                        UNNEST($9::bigint[]), UNNEST($10::bigint[]), UNNEST($11::text[]), UNNEST($12::bigint[])
                  ON CONFLICT (environment, unit, flag, stage, rule) DO UPDATE
                  SET unit_attribute = excluded.unit_attribute, arm = excluded.arm, variant = excluded.variant,
                      bucket = excluded.bucket, at = excluded.at, captured = excluded.captured,
@@ -146,9 +148,10 @@ pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<
         let added = sqlx::query_as::<_, KeyRow>(
             "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
                                     order_id, at, attributes)
-                 SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
-                                      $7::bigint[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[],
-                                      $13::text[])
+                 SELECT UNNEST($1::bigint[]), UNNEST($2::text[]), UNNEST($3::text[]), UNNEST($4::text[]),
+                        UNNEST($5::text[]), UNNEST($6::bigint[]), UNNEST($7::bigint[]), UNNEST($8::text[]),
+                        UNNEST($9::bigint[]), UNNEST($10::text[]), UNNEST($11::text[]), UNNEST($12::bigint[]),
+                        UNNEST($13::text[])
                  ON CONFLICT DO NOTHING RETURNING environment, unit, unit_attribute, step, id")
             .bind(column(rows, |r| r.e))
             .bind(column(rows, |r| r.u))

@@ -24,7 +24,7 @@ fn known_names() -> BTreeSet<String> {
             continue;
         };
         let name = format!("huidu_{}", rest.split('"').next().unwrap());
-        if kind == "HistogramVec" {
+        if kind == "Histogram" {
             known.extend(["bucket", "count", "sum"].map(|part| format!("{name}_{part}")));
         } else {
             known.insert(name);
@@ -105,6 +105,11 @@ fn faults(board: &Board) -> Vec<String> {
         // `$1` is a part that `label_replace` found.
         if form.split('$').skip(1).any(|after| !after.starts_with(|c: char| c.is_ascii_digit())) {
             found.push(format!("{}: a variable that is not there: {form}", written.place));
+        }
+    }
+    for variable in list(&board.json["templating"]["list"]) {
+        if word(&variable["description"]).split(' ').count() < 2 {
+            found.push(format!("variable {}: no description", variable["name"]));
         }
     }
     let mut ids = BTreeSet::new();
@@ -193,6 +198,10 @@ fn each_kind_of_fault_is_found() {
     };
     broken(|json| json["id"] = 7.into(), "an `id`");
     broken(|json| json["uid"] = "other".into(), "not named by its uid");
+    broken(
+        |json| json["templating"]["list"][1]["description"] = Value::Null,
+        "variable \"environment\": no description",
+    );
     broken(|json| json["panels"][2]["description"] = "".into(), "no description");
     broken(|json| json["panels"][3]["fieldConfig"]["defaults"] = Value::Null, "no unit");
     broken(

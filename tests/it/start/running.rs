@@ -129,3 +129,38 @@ fn the_database_file_is_in_wal_mode() {
     // Bytes 18 and 19 of a SQLite file: write and read version, 2 is WAL.
     assert_eq!(std::fs::read(huidu.database()).unwrap()[18..20], [2, 2]);
 }
+
+/// Names of the service's threads, with how nice each is (proc(5): the 19th field).
+fn threads(pid: impl std::fmt::Display) -> Vec<(String, i64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let thread = |stat: String| {
+        let (before, after) = stat.rsplit_once(") ").unwrap();
+        let name = before.split_once('(').unwrap().1;
+        (name.to_owned(), after.split(' ').nth(16).unwrap().parse().unwrap())
+    };
+    stats.map(thread).collect()
+}
+
+#[test]
+fn what_decisions_do_not_wait_for_stands_back_behind_them() {
+    let huidu = Huidu::start_with(&[("WORKERS", "2")]);
+    huidu
+        .events(
+            &huidu.server,
+            &json!([{"type": "exposure", "flag": "wechat-scan-pay", "user_id": "u-1", "variant": "on"}]),
+        )
+        .expect(200);
+    huidu.get("/v1/environments/production/flags/wechat-scan-pay/report", ADMIN).expect(200);
+    let own = threads(std::process::id())[0].1;
+    let (decide, other): (Vec<_>, Vec<_>) = threads(huidu.pid())
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("actix-server") || name == "http-server");
+    assert!(decide.len() >= 3, "{decide:?}");
+    assert!(decide.iter().all(|(_, nice)| *nice == own), "{decide:?}");
+    for name in ["huidu", "tokio-rt-worker", "sqlx-sqlite-wor"] {
+        let mut named = other.iter().filter(|(other, _)| other == name).peekable();
+        assert!(named.peek().is_some(), "no {name}: {other:?}");
+        assert!(named.all(|(_, nice)| *nice == own + 5), "{name}: {other:?}");
+    }
+}
