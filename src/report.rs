@@ -14,6 +14,7 @@ mod blocks;
 mod capped;
 pub mod compare;
 pub mod count;
+pub mod counted;
 pub mod csv;
 pub mod days;
 pub mod export;

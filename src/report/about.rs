@@ -164,9 +164,9 @@ impl About {
         .next()
     }
 
-    /// The open stage, or else the last.
+    /// The open stage; `None` of a flag that is shut.
     #[must_use]
-    pub fn present_stage(&self) -> Option<&Stage> {
-        self.stages.iter().rev().find(|stage| stage.closed_at.is_none()).or(self.stages.last())
+    pub fn open_stage(&self) -> Option<&Stage> {
+        self.stages.iter().rev().find(|stage| stage.closed_at.is_none())
     }
 }

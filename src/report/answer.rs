@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::about::About;
-use super::compare::{self, Asking, Counted, Versus};
+use super::capped::Capped;
+use super::compare::{self, Asking, Versus};
+use super::counted::Counted;
 use super::fold;
 use super::load::Loaded;
 use super::notes::Notes;
 use super::plan::{Goal, Plan};
 use super::sentence::{self, Words};
 use super::shape::{self, Standing, Worth};
-use super::totals::{Seen, Sums, Totals};
+use super::tally::Tally;
+use super::totals::{Range, Seen, Sums, Totals};
 use super::{capped, ratio, stages, variants};
 use crate::clock::rfc3339;
 use crate::engine::flag::GuardrailBound;
 use crate::stats::compare::{Better, Comparison, Role};
+use crate::stats::mean::ValueComparison;
 use crate::stats::multiple;
 
 /// Values of an attribute that are shown; the others together.
@@ -30,6 +34,8 @@ struct Made {
     decides: bool,
     /// Units whose window is still open.
     maturing: u64,
+    /// By value of the metric's `by`, where it has one.
+    by: Option<Value>,
 }
 
 /// The comparisons of a part of the units.
@@ -50,14 +56,17 @@ pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>, cap: Opt
     let mut notes = Notes::default();
     let variants = variants::variants(about, &totals.sums, "/variants", &mut notes);
     let (srm_ok, srm) = stages::srm(about, &totals.sums, &mut notes);
-    let whole = overall(about, &totals, srm_ok, loaded.as_of_ms);
+    let whole = overall(about, &totals, srm_ok, (loaded.range, loaded.as_of_ms));
     let segments: Vec<Named> = by.map(|by| segments(plan, loaded, by)).unwrap_or_default();
     let parts: Vec<Part<'_>> =
         segments.iter().map(|(_, sums)| Part { sums, made: explored(about, sums, srm_ok) }).collect();
     let seen = fold::overlap(plan, loaded);
     let overlap = overlap(about, &totals, &seen, srm_ok);
-    let mut adjusted = adjust(&whole, &parts, &overlap).into_iter();
-    let comparisons = comparisons(Some(about), &whole.made, &mut adjusted, "/comparisons", &mut notes);
+    let adjusted = adjust(&whole, &parts, &overlap);
+    let among = adjusted.iter().flatten().count();
+    let mut adjusted = adjusted.into_iter();
+    let comparisons =
+        comparisons(Some((about, among)), &whole.made, &mut adjusted, "/comparisons", &mut notes);
     let segments = segments_json(about, &segments, &parts, &mut adjusted, &mut notes);
     let overlap = overlap_json(&overlap, &mut adjusted, &mut notes);
     general(about, loaded, &totals, &mut notes);
@@ -67,7 +76,7 @@ pub(super) fn answer(about: &About, loaded: &Loaded, by: Option<usize>, cap: Opt
         "from": rfc3339(loaded.range.from_ms), "to": rfc3339(loaded.range.to_ms),
         "computed_at": rfc3339(loaded.as_of_ms), "attribution_hours": about.document.attribution_hours,
         "variants": variants, "comparisons": comparisons,
-        "guardrails": guardrails(about, &totals.sums, &mut notes),
+        "guardrails": guardrails(about, &totals.sums, srm_ok, &mut notes),
         "values": values((about, loaded), &totals.sums, cap, &mut notes),
         "ratios": ratios(about, &totals.sums, &mut notes),
         "switched_units": totals.switched, "without_exposure": totals.without_exposure(),
@@ -97,20 +106,30 @@ fn general(about: &About, loaded: &Loaded, totals: &Totals, notes: &mut Notes) {
         let detail = "units that changed arm or variant between stages count in both; intervals are a little too wide for it";
         notes.add("/switched_units", "switched_units", detail);
     }
-    let first = about.stages.iter().map(|stage| stage.stage).collect::<Vec<_>>();
-    if totals.sums.rows.keys().any(|key| !first.contains(&key.stage)) {
-        notes.add("/stages", "stage_unknown", "exposures name a stage that is not stored");
+    let known = about.stages.iter().map(|stage| stage.stage).collect::<Vec<_>>();
+    let strays = totals.sums.rows.iter().filter(|(key, _)| !known.contains(&key.stage));
+    let strays: u64 = strays.map(|(_, row)| row.all.units).sum();
+    if strays > 0 {
+        let detail = format!("exposures that name a stage which is not stored: {strays}");
+        notes.add("/stages", "stage_unknown", &detail);
     }
 }
 
 /// Asks for a comparison of each variant and metric, the goal first.
-fn overall<'t>(about: &About, totals: &'t Totals, srm_ok: bool, as_of_ms: i64) -> Part<'t> {
+fn overall<'t>(about: &About, totals: &'t Totals, srm_ok: bool, when: (Range, i64)) -> Part<'t> {
     let plan = about.plan();
     let mut made = Vec::new();
     for versus in compare::versus(about, &totals.sums) {
         if let (Some(comparison), Some(goal)) = (compare::goal_without(plan), &about.document.goal) {
             let step = goal.as_str().to_owned();
-            made.push(Made { versus: versus.clone(), step, comparison, decides: true, maturing: 0 });
+            made.push(Made {
+                versus: versus.clone(),
+                step,
+                comparison,
+                decides: true,
+                maturing: 0,
+                by: None,
+            });
         }
         let goal = match plan.goal {
             Some(Goal::Metric(at)) => Some(at),
@@ -119,13 +138,10 @@ fn overall<'t>(about: &About, totals: &'t Totals, srm_ok: bool, as_of_ms: i64) -
         let others = (0..plan.metrics.len()).filter(|at| Some(*at) != goal);
         for metric in goal.into_iter().chain(others) {
             let decides = Some(metric) == goal;
-            let pace = decides.then(|| compare::pace(about, totals, &versus, as_of_ms)).flatten();
+            let pace = decides.then(|| compare::pace(about, totals, &versus, when)).flatten();
             let role = if decides { Role::Goal } else { Role::Metric };
             let counted = Counted::of(plan, &totals.sums, &versus, metric);
-            let asking = Asking { metric, role, srm_ok, pace };
-            let comparison = compare::compared(about, &versus, &counted, asking);
-            let (step, maturing) = (step(plan, metric), counted.maturing());
-            made.push(Made { versus: versus.clone(), step, comparison, decides, maturing });
+            made.push(made_of(about, &versus, &counted, Asking { metric, role, srm_ok, pace }));
         }
     }
     Part { sums: &totals.sums, made }
@@ -149,10 +165,19 @@ fn explored(about: &About, sums: &Sums, srm_ok: bool) -> Vec<Made> {
 }
 
 fn exploring(about: &About, versus: &Versus, counted: &Counted, metric: usize, srm_ok: bool) -> Made {
-    let asking = Asking { metric, role: Role::Metric, srm_ok, pace: None };
-    let comparison = compare::compared(about, versus, counted, asking);
-    let (step, maturing) = (step(about.plan(), metric), counted.maturing());
-    Made { versus: versus.clone(), step, comparison, decides: false, maturing }
+    made_of(about, versus, counted, Asking { metric, role: Role::Metric, srm_ok, pace: None })
+}
+
+fn made_of(about: &About, versus: &Versus, counted: &Counted, asking: Asking) -> Made {
+    let names = variants::by_value(about.plan(), &Tally::default(), asking.metric);
+    Made {
+        versus: versus.clone(),
+        step: step(about.plan(), asking.metric),
+        comparison: compare::compared(about, versus, counted, asking),
+        decides: asking.role == Role::Goal,
+        maturing: counted.maturing(),
+        by: (!names.is_empty()).then(|| shape::by(&names, &counted.by())),
+    }
 }
 
 /// The always-valid p of everything but the goal's overall comparison, adjusted for how many there are.
@@ -168,7 +193,7 @@ fn adjust(whole: &Part<'_>, parts: &[Part<'_>], overlap: &[Overlapping<'_>]) -> 
 }
 
 /// The sentence of a comparison, of the verdict that is shown.
-fn words(about: &About, made: &Made, standing: Standing) -> Words {
+fn words((about, among): (&About, usize), made: &Made, standing: Standing) -> Words {
     let told =
         Comparison { verdict: shape::verdict(&made.comparison, standing).0, ..made.comparison.clone() };
     sentence::comparison(
@@ -179,14 +204,15 @@ fn words(about: &About, made: &Made, standing: Standing) -> Words {
             treatments: made.versus.treatments,
             better: if about.is_harm(&made.step) { Better::Less } else { Better::More },
             maturing_users: made.maturing,
+            among,
             min_effect: about.document.min_effect,
         },
     )
 }
 
-/// `about` only where sentences belong to them: parts that were looked at afterwards have none.
+/// `about`, with how many are compared, only where sentences belong to them: parts that were looked at afterwards have none.
 fn comparisons(
-    about: Option<&About>,
+    about: Option<(&About, usize)>,
     made: &[Made],
     adjusted: &mut impl Iterator<Item = Option<f64>>,
     pointer: &str,
@@ -201,8 +227,10 @@ fn comparisons(
         let pointer = format!("{pointer}/{at}");
         let mut json =
             shape::comparison(&made.versus, &made.step, &made.comparison, standing, &pointer, notes);
-        if let (Some(about), Some(fields)) = (about, json.as_object_mut()) {
-            fields.insert("sentence".to_owned(), shape::words(&words(about, made, standing)));
+        if let Some(fields) = json.as_object_mut() {
+            fields.extend(made.by.iter().map(|by| ("by".to_owned(), by.clone())));
+            let words = about.map(|about| shape::words(&words(about, made, standing)));
+            fields.extend(words.map(|words| ("sentence".to_owned(), words)));
         }
         json
     });
@@ -296,7 +324,7 @@ fn overlap_json(
     json.collect()
 }
 
-fn guardrails(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
+fn guardrails(about: &About, sums: &Sums, srm_ok: bool, notes: &mut Notes) -> Value {
     let plan = about.plan();
     let mut list = Vec::new();
     for guardrail in &about.document.guardrails {
@@ -308,10 +336,12 @@ fn guardrails(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
                 GuardrailBound::Margin(margin) => {
                     let counted = Counted::of(plan, sums, &versus, metric);
                     let made = compare::margin_guardrail(&counted, margin);
+                    let made = if srm_ok { made } else { made.distrusted() };
                     shape::margin(&versus, step, &made, &pointer, notes)
                 }
                 GuardrailBound::Limit(limit) => {
                     let made = compare::limit_guardrail(plan, sums, &versus, metric, limit);
+                    let made = if srm_ok { made } else { made.distrusted() };
                     shape::limit(&versus, step, &made, &pointer, notes)
                 }
             });
@@ -327,10 +357,15 @@ fn values((about, loaded): (&About, &Loaded), sums: &Sums, cap: Option<f64>, not
         for (metric, own) in plan.metrics.iter().enumerate() {
             for currency in compare::currencies(sums, metric) {
                 let of = (metric, &*currency);
+                let waiting = Counted::of(plan, sums, &versus, metric).waiting();
+                let explained = |made: ValueComparison| made.explained(|why| waiting.explains(why));
                 let worth = Worth {
-                    per_user: compare::value(plan, sums, &versus, metric, &currency),
-                    per_order: ratio::per_order(plan, sums, &versus, of),
-                    capped: cap.map(|cap| (cap, capped::compared((plan, loaded), sums, &versus, of, cap))),
+                    per_user: explained(compare::value(plan, sums, &versus, metric, &currency)),
+                    per_order: explained(ratio::per_order(plan, sums, &versus, of)),
+                    capped: cap.map(|cap| {
+                        let made = capped::compared((plan, loaded), sums, &versus, of, cap);
+                        (cap, Capped { comparison: explained(made.comparison), ..made })
+                    }),
                 };
                 let pointer = format!("/values/{}", list.len());
                 list.push(shape::value(&versus, (&own.step, &currency), &worth, &pointer, notes));
@@ -346,7 +381,8 @@ fn ratios(about: &About, sums: &Sums, notes: &mut Notes) -> Value {
     for versus in compare::versus(about, sums) {
         for (at, own) in plan.metrics.iter().enumerate() {
             let Some(per) = own.ratio else { continue };
-            let made = ratio::compared(plan, sums, &versus, at);
+            let waiting = Counted::of(plan, sums, &versus, at).waiting();
+            let made = ratio::compared(plan, sums, &versus, at).explained(|why| waiting.explains(why));
             let pointer = format!("/ratios/{}", list.len());
             list.push(shape::ratio(&versus, (&own.step, &step(plan, per)), &made, &pointer, notes));
         }

@@ -99,14 +99,15 @@ pub(super) fn compared(
         let (treated, control) = stages.get(stage)?;
         Some(units_of(plan, (*treated, control), metric))
     };
+    let numbers: Vec<i64> = stages.keys().copied().collect();
     let both: Vec<i64> =
-        stages.keys().copied().filter(|stage| units(stage).is_some_and(|[a, b]| a > 0 && b > 0)).collect();
+        numbers.iter().copied().filter(|stage| units(stage).is_some_and(|[a, b]| a > 0 && b > 0)).collect();
     let spent = spent(loaded, versus, (metric, currency), &both);
     let mut positive: Vec<f64> =
         spent.treatment.values().chain(spent.control.values()).flatten().copied().collect();
     let cap = mean::cap(&mut positive, quantile);
     let cut_to = cap.unwrap_or(f64::INFINITY);
-    let strata: Vec<ValueStratum> = both
+    let strata: Vec<ValueStratum> = numbers
         .iter()
         .map(|stage| {
             let [treated, control] = units(stage).unwrap_or_default();
@@ -120,7 +121,7 @@ pub(super) fn compared(
     let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
     let cut = pair_sums(loaded, versus, (metric, currency), cut_to);
     let pairs = |arm| -> Vec<ValuePair> {
-        let own = pairs_of(&all.pairs, versus, arm, &both).into_iter();
+        let own = pairs_of(&all.pairs, versus, arm, &numbers).into_iter();
         own.map(|(earlier, later, key, pair)| {
             let [earlier_sum, later_sum, products] = cut.get(key).copied().unwrap_or_default();
             let units = pair.matured.get(window).copied().unwrap_or_default();

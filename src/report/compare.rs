@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::about::{About, RowKey};
+use super::counted::{Counted, only_fixed};
 use super::fact::{CONTROL, TREATMENT};
 use super::hour::{PairKey, Pairs};
 use super::plan::{GRACE_MS, Goal, Plan};
 use super::tally::{PairTally, Tally};
-use super::totals::{Sums, Totals};
+use super::totals::{Range, Sums, Totals};
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::stats::compare::{Better, Comparison, Question, Role, compare};
-use crate::stats::counts::{Count, Pair, Strata, Stratum};
+use crate::stats::counts::{Count, Stratum, Waiting};
 use crate::stats::figures::Why;
 use crate::stats::guardrail::{self, LimitGuardrail, MarginGuardrail};
 use crate::stats::mean::{self, ValueComparison, ValuePair, ValueStratum, Values};
@@ -30,15 +31,6 @@ pub struct Versus {
     pub baseline: Box<str>,
     /// Treatment variants of the rule.
     pub treatments: u32,
-}
-
-/// Strata of one comparison, as statistics take them.
-#[derive(Debug, Clone, Default)]
-pub struct Counted {
-    strata: Vec<Stratum>,
-    treatment_pairs: Vec<Pair>,
-    control_pairs: Vec<Pair>,
-    maturing: u64,
 }
 
 /// The variants to be compared, in the order of the answer: those of the document's rollouts, and those that came.
@@ -66,7 +58,7 @@ fn baseline(about: &About, sums: &Sums, rule: &str) -> Box<str> {
     newest.unwrap_or_else(|| about.document.off_variant.as_str().into())
 }
 
-fn count(plan: &Plan, tally: &Tally, metric: usize) -> Count {
+pub(super) fn count(plan: &Plan, tally: &Tally, metric: usize) -> Count {
     let reached = super::variants::metric(plan, tally, metric);
     Count { units: reached.exposed, converted: reached.users }
 }
@@ -118,104 +110,6 @@ pub(super) fn pairs_of<'p>(
     .collect()
 }
 
-impl Counted {
-    /// The counts of one metric.
-    #[must_use]
-    pub fn of(plan: &Plan, sums: &Sums, versus: &Versus, metric: usize) -> Self {
-        let stages = by_stage(sums, versus);
-        let numbers: Vec<i64> = stages.keys().copied().collect();
-        let mut counted = Self::default();
-        for (stage, (treated, control)) in &stages {
-            let treatment = treated.map(|tally| count(plan, tally, metric)).unwrap_or_default();
-            let mut both = Count::default();
-            for own in control.iter().map(|tally| count(plan, tally, metric)) {
-                both = Count { units: both.units + own.units, converted: both.converted + own.converted };
-            }
-            let units: u64 = treated.iter().chain(control).map(|tally| tally.units).sum();
-            counted.maturing += units - treatment.units - both.units;
-            counted.strata.push(Stratum { stage: stage_number(*stage), treatment, control: both });
-        }
-        let window = plan.metrics.get(metric).map_or(plan.funnel_window, |metric| metric.window);
-        let pairs = |arm| {
-            let own = pairs_of(&sums.pairs, versus, arm, &numbers).into_iter();
-            own.map(|(earlier, later, _, pair)| {
-                let sums = pair.metrics.get(metric);
-                Pair {
-                    earlier,
-                    later,
-                    units: pair.matured.get(window).copied().unwrap_or_default(),
-                    earlier_converted: sums.map_or(0, |sums| sums.lower),
-                    later_converted: sums.map_or(0, |sums| sums.higher),
-                    both_converted: sums.map_or(0, |sums| sums.both),
-                }
-            })
-            .filter(|pair| pair.units > 0)
-            .collect()
-        };
-        (counted.treatment_pairs, counted.control_pairs) = (pairs(TREATMENT), pairs(CONTROL));
-        counted
-    }
-
-    /// Units whose window is still open.
-    #[must_use]
-    pub fn maturing(&self) -> u64 {
-        self.maturing
-    }
-
-    /// As the statistics take them.
-    #[must_use]
-    pub fn strata(&self) -> Strata<'_> {
-        Strata {
-            strata: &self.strata,
-            treatment_pairs: &self.treatment_pairs,
-            control_pairs: &self.control_pairs,
-        }
-    }
-
-    /// These without others, of which they hold every unit.
-    #[must_use]
-    pub fn without(&self, others: &Self) -> Self {
-        let minus = |count: Count, other: Count| Count {
-            units: count.units.saturating_sub(other.units),
-            converted: count.converted.saturating_sub(other.converted),
-        };
-        let strata = self.strata.iter().map(|stratum| {
-            let other =
-                others.strata.iter().find(|other| other.stage == stratum.stage).copied().unwrap_or_default();
-            Stratum {
-                stage: stratum.stage,
-                treatment: minus(stratum.treatment, other.treatment),
-                control: minus(stratum.control, other.control),
-            }
-        });
-        let stage = |counted: &Self, place: usize| counted.strata.get(place).map(|stratum| stratum.stage);
-        let pairs = |own: &[Pair], other: &[Pair]| -> Vec<Pair> {
-            let left = own.iter().map(|pair| {
-                let same = other.iter().find(|other| {
-                    (stage(others, other.earlier), stage(others, other.later))
-                        == (stage(self, pair.earlier), stage(self, pair.later))
-                });
-                let other = same.copied().unwrap_or_default();
-                Pair {
-                    earlier: pair.earlier,
-                    later: pair.later,
-                    units: pair.units.saturating_sub(other.units),
-                    earlier_converted: pair.earlier_converted.saturating_sub(other.earlier_converted),
-                    later_converted: pair.later_converted.saturating_sub(other.later_converted),
-                    both_converted: pair.both_converted.saturating_sub(other.both_converted),
-                }
-            });
-            left.filter(|pair| pair.units > 0).collect()
-        };
-        Self {
-            strata: strata.collect(),
-            treatment_pairs: pairs(&self.treatment_pairs, &others.treatment_pairs),
-            control_pairs: pairs(&self.control_pairs, &others.control_pairs),
-            maturing: self.maturing.saturating_sub(others.maturing),
-        }
-    }
-}
-
 /// What is asked beside the counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking {
@@ -235,9 +129,11 @@ pub fn compared(about: &About, versus: &Versus, counted: &Counted, asking: Askin
     let plan = about.plan();
     let step = plan.metrics.get(asking.metric).map_or("", |metric| &*metric.step);
     let window = plan.metrics.get(asking.metric).map_or(plan.funnel_window, |metric| metric.window);
-    compare(&Question {
+    let waiting = counted.waiting();
+    let is_open = about.open_stage().is_some();
+    let made = compare(&Question {
         counts: counted.strata(),
-        maturing_users: counted.maturing,
+        maturing_users: counted.maturing(),
         role: asking.role,
         better: if about.is_harm(step) { Better::Less } else { Better::More },
         treatments: versus.treatments,
@@ -246,6 +142,10 @@ pub fn compared(about: &About, versus: &Versus, counted: &Counted, asking: Askin
         min_effect: about.document.min_effect,
         pace: asking.pace,
         window_hours: u32::try_from(plan.window_ms(window) / HOUR_MS).unwrap_or(u32::MAX),
+    });
+    made.explained(|why| match why {
+        Why::NoGrowth if !is_open => Why::NotOpen,
+        why => waiting.explains(why),
     })
 }
 
@@ -267,20 +167,26 @@ pub fn growth_lag_ms(about: &About) -> i64 {
     about.plan().window_ms(about.plan().goal_window()) + GRACE_MS + PACE_DAYS * DAY_MS
 }
 
-/// How fast the present stage grows: units that matured of late.
+/// How fast the open stage grows: units of the range that matured of late. `None` where no stage is open, or the range
+/// holds none of the last days.
 #[must_use]
-pub fn pace(about: &About, totals: &Totals, versus: &Versus, as_of_ms: i64) -> Option<Pace> {
-    let (plan, stage) = (about.plan(), about.present_stage()?);
+pub fn pace(
+    about: &About,
+    totals: &Totals,
+    versus: &Versus,
+    (range, as_of_ms): (Range, i64),
+) -> Option<Pace> {
+    let (plan, stage) = (about.plan(), about.open_stage()?);
     let Some(Goal::Metric(goal)) = plan.goal else { return None };
     let cut = as_of_ms - plan.window_ms(plan.goal_window()) - GRACE_MS;
-    let since = growth_from(about, as_of_ms).max(stage.opened_at);
-    let until = stage.closed_at.map_or(cut, |closed| closed.min(cut));
+    let since = growth_from(about, as_of_ms).max(stage.opened_at).max(range.from_ms);
+    let until = cut.min(range.to_ms);
     let days = (until - since) as f64 / DAY_MS as f64;
     if days <= 0.0 {
         return None;
     }
     let counted = Counted::of(plan, &totals.sums, versus, goal);
-    let now = counted.strata.iter().find(|stratum| stratum.stage == stage_number(stage.stage))?;
+    let now = counted.stratum(stage.stage)?;
     let mut before = Stratum { stage: now.stage, ..Stratum::default() };
     for (key, units) in &totals.early {
         if key.stage == stage.stage && key.rule == versus.rule {
@@ -298,7 +204,8 @@ pub fn pace(about: &About, totals: &Totals, versus: &Versus, as_of_ms: i64) -> O
 /// A guardrail by its margin.
 #[must_use]
 pub fn margin_guardrail(counted: &Counted, margin: f64) -> MarginGuardrail {
-    guardrail::margin(&counted.strata(), margin)
+    let waiting = counted.waiting();
+    guardrail::margin(&counted.strata(), margin).explained(|why| waiting.explains(why))
 }
 
 /// A guardrail by an absolute limit: the variant's units, each once.
@@ -316,7 +223,10 @@ pub fn limit_guardrail(
             all.merge(&row.first);
         }
     }
-    guardrail::limit(count(plan, &all, metric), limit)
+    let count = count(plan, &all, metric);
+    let waiting =
+        Waiting { treatment: all.units - count.units, only_fixed: only_fixed(sums), ..Waiting::default() };
+    guardrail::limit(count, limit).explained(|why| waiting.explains(why))
 }
 
 /// Currencies in which some unit has a value of the metric.

@@ -3,13 +3,24 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::export::defused;
 
 /// Tables of a report.
-pub const REPORT_TABLES: [&str; 9] =
-    ["variants", "comparisons", "guardrails", "values", "ratios", "stages", "segments", "srm", "notes"];
+pub const REPORT_TABLES: [&str; 11] = [
+    "variants",
+    "comparisons",
+    "guardrails",
+    "values",
+    "ratios",
+    "stages",
+    "segments",
+    "segment_comparisons",
+    "overlap",
+    "srm",
+    "notes",
+];
 
 /// One row: columns in the order in which they came.
 type Row = Vec<(String, String)>;
@@ -18,8 +29,10 @@ type Row = Vec<(String, String)>;
 #[must_use]
 pub fn table(answer: &Value, name: &str) -> Vec<u8> {
     let rows = match name {
-        "segments" => parts(answer.get("segments"), &["value"]),
-        "points" => parts(answer.get("points"), &["day", "from", "to"]),
+        "segments" => parts(answer.get("segments"), "variants", &["value"]),
+        "segment_comparisons" => parts(answer.get("segments"), "comparisons", &["value", "is_rest"]),
+        "overlap" => overlap(answer.get("overlap")),
+        "points" => parts(answer.get("points"), "variants", &["day", "from", "to"]),
         "srm" => list(answer.pointer("/srm/per_stage")).iter().map(flat).collect(),
         name => list(answer.get(name)).iter().map(flat).collect(),
     };
@@ -30,22 +43,41 @@ fn list(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The variants of each part, after the fields `own` of the part.
-fn parts(answer: Option<&Value>, own: &[&str]) -> Vec<Row> {
+/// The entries of the list `of` of each part, after the fields `own` of the part.
+fn parts(answer: Option<&Value>, of: &str, own: &[&str]) -> Vec<Row> {
+    let rows = list(answer).iter().flat_map(|part| {
+        let entries = list(part.get(of)).iter();
+        entries.map(move |entry| [fields(part, own), flat(entry)].concat())
+    });
+    rows.collect()
+}
+
+/// The comparisons of those who saw another entry and of those who did not: `part` says which. An entry without any has one
+/// row all the same, as it says how many saw both.
+fn overlap(answer: Option<&Value>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for part in list(answer) {
-        for variant in list(part.get("variants")) {
-            let mut row = Row::new();
-            for name in own {
-                if let Some(value) = part.get(*name) {
-                    flatten(name, value, &mut row);
-                }
-            }
-            row.extend(flat(variant));
-            rows.push(row);
+    for other in list(answer) {
+        let own = fields(other, &["flag", "units"]);
+        let before = rows.len();
+        for part in ["saw", "did_not"] {
+            let named = [("part".to_owned(), part.to_owned())];
+            rows.extend(
+                list(other.get(part)).iter().map(|made| [own.as_slice(), &named, &flat(made)].concat()),
+            );
+        }
+        if rows.len() == before {
+            rows.push(own);
         }
     }
     rows
+}
+
+fn fields(part: &Value, names: &[&str]) -> Row {
+    let mut row = Row::new();
+    for (name, value) in names.iter().filter_map(|name| Some((name, part.get(*name)?))) {
+        flatten(name, value, &mut row);
+    }
+    row
 }
 
 /// Columns that come first, in this order; the others by name.
@@ -83,11 +115,10 @@ fn flatten(name: &str, value: &Value, row: &mut Row) {
         Value::Object(fields) => {
             fields.iter().for_each(|(field, value)| flatten(&format!("{name}.{field}"), value, row));
         }
-        Value::Array(items) if items.iter().any(|item| item.get("step").is_some()) => {
-            for item in items {
-                let step = item.get("step").and_then(Value::as_str).unwrap_or_default();
-                let fields = item.as_object().into_iter().flatten().filter(|(field, _)| *field != "step");
-                fields.for_each(|(field, value)| flatten(&format!("{name}.{step}.{field}"), value, row));
+        Value::Array(items) if items.iter().any(|item| named(item).is_some()) => {
+            for (by, own, item) in items.iter().filter_map(named) {
+                let fields = item.iter().filter(|(field, _)| *field != by);
+                fields.for_each(|(field, value)| flatten(&format!("{name}.{own}.{field}"), value, row));
             }
         }
         Value::Array(items) if items.is_empty() => {}
@@ -107,6 +138,12 @@ fn flatten(name: &str, value: &Value, row: &mut Row) {
         Value::String(text) => row.push((name.to_owned(), defused(text).into_owned())),
         other => row.push((name.to_owned(), other.to_string())),
     }
+}
+
+/// By which field an item of a list is called, how, and the item: by its step, or the value that it is about.
+fn named(item: &Value) -> Option<(&'static str, &str, &Map<String, Value>)> {
+    let of = |field: &'static str| Some((field, item.get(field)?.as_str()?, item.as_object()?));
+    of("step").or_else(|| of("value"))
 }
 
 fn is_interval(name: &str) -> bool {
@@ -166,6 +203,43 @@ mod tests {
              '=1+1,ramp,on,3,0.5,0.25,0.75,7\n'=1+1,ramp,off,,,,,\n",
         );
         check(&json!({}), "stages", "");
+    }
+
+    #[test]
+    fn parts_that_were_looked_at_afterwards_have_tables() {
+        let made = |variant: &str| json!({"rule": "ramp", "variant": variant, "metric": "paid", "absolute_lift": 0.5});
+        let segments = json!([
+            {"value": "CN-31", "is_rest": false, "variants": [], "comparisons": [made("on"), made("qr")]},
+            {"value": "other", "is_rest": true, "variants": [], "comparisons": [made("on")]},
+        ]);
+        check(
+            &json!({"segments": segments}),
+            "segment_comparisons",
+            "value,is_rest,rule,variant,metric,absolute_lift\n\
+             CN-31,false,ramp,on,paid,0.5\nCN-31,false,ramp,qr,paid,0.5\nother,true,ramp,on,paid,0.5\n",
+        );
+        let overlap = json!([
+            {"flag": "friend-pay", "units": 7, "saw": [made("on")], "did_not": [made("on")]},
+            {"flag": "no-goal", "units": 3, "saw": [], "did_not": []},
+        ]);
+        check(
+            &json!({"overlap": overlap}),
+            "overlap",
+            "flag,units,part,rule,variant,metric,absolute_lift\n\
+             friend-pay,7,saw,ramp,on,paid,0.5\nfriend-pay,7,did_not,ramp,on,paid,0.5\nno-goal,3,,,,,\n",
+        );
+    }
+
+    #[test]
+    fn what_a_value_adds_has_columns_of_its_own() {
+        let by =
+            json!([{"value": "wechat", "absolute_lift": 0.5}, {"value": "other", "absolute_lift": -0.25}]);
+        let answer = json!({"comparisons": [{"variant": "on", "by": by}]});
+        check(
+            &answer,
+            "comparisons",
+            "variant,by.wechat.absolute_lift,by.other.absolute_lift\non,0.5,-0.25\n",
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub(crate) mod figure;
 mod zh;
 
 use crate::stats::compare::{Better, Comparison};
-use crate::stats::figures::{Verdict, Why};
+use crate::stats::figures::{Note, Verdict, Why};
 use crate::stats::guardrail::{LimitGuardrail, MarginGuardrail, State};
 use figure::{Digits, about as rounded, count, percent, share};
 
@@ -33,6 +33,8 @@ pub struct About<'a> {
     pub better: Better,
     /// Units whose window is still open.
     pub maturing_users: u64,
+    /// How many comparisons it was adjusted among.
+    pub among: usize,
     /// The relative effect worth finding, as the flag declares it.
     pub min_effect: f64,
 }
@@ -48,7 +50,11 @@ struct Told<'a> {
     verdict: Verdict,
     why: Option<Why>,
     nobody_converted: bool,
+    /// How many are compared, where its interval leaves 0 out and chance among so many does not.
+    among: Option<usize>,
     maturing: Option<String>,
+    /// Whether there are shoppers whose time to act is over, though nothing to compare them with.
+    some_matured: bool,
     min_effect: String,
     not_worse_than: Option<String>,
     next: Next,
@@ -77,6 +83,10 @@ enum Next {
     Enough,
     /// Nobody joined in the last days.
     Standing,
+    /// Nobody joins, as it is shut.
+    Shut,
+    /// Not told: it is not the goal.
+    Untold,
     /// Not known, or not to be hoped for.
     Unknown,
 }
@@ -85,9 +95,19 @@ fn next(result: &Comparison) -> Next {
     match result.look_again {
         Some(look) if look.days == 0 => Next::Enough,
         Some(look) => Next::In { days: look.days, users: count(look.users) },
-        None if result.notes.iter().any(|note| note.why == Why::NoGrowth) => Next::Standing,
-        None => Next::Unknown,
+        None => match result.notes.iter().find(|note| note.field == "look_again").map(|note| note.why) {
+            Some(Why::NoGrowth) => Next::Standing,
+            Some(Why::NotOpen) => Next::Shut,
+            Some(Why::NotTheGoal) => Next::Untold,
+            _ => Next::Unknown,
+        },
     }
+}
+
+/// Whether the interval leaves 0 out, though nothing may be concluded from it.
+fn is_by_itself(result: &Comparison) -> bool {
+    let outside = result.always_valid_ci.is_some_and(|interval| interval.low > 0.0 || interval.high < 0.0);
+    outside && result.verdict == Verdict::Undecided
 }
 
 fn figures(result: &Comparison) -> Option<Figures> {
@@ -118,7 +138,9 @@ pub fn comparison(result: &Comparison, about: &About<'_>) -> Words {
         verdict: result.verdict,
         why: result.why,
         nobody_converted: zero(result.treatment_rate) && zero(result.control_rate),
+        among: is_by_itself(result).then_some(about.among),
         maturing: (about.maturing_users > 0).then(|| count(about.maturing_users)),
+        some_matured: !result.stages_left_out.is_empty(),
         min_effect: share(about.min_effect),
         not_worse_than: result.not_worse_than.map(share),
         next: match next(result) {
@@ -138,6 +160,8 @@ struct Guarded<'a> {
     allowed: String,
     figures: Option<GuardFigures>,
     why: Why,
+    /// Whether units came in other shares than the percentages say.
+    distrusted: bool,
 }
 
 struct GuardFigures {
@@ -175,19 +199,40 @@ pub fn margin_guardrail(result: &MarginGuardrail, step: &str) -> Words {
             }
         }),
         why: result.notes.first().map_or(Why::NothingExposed, |note| note.why),
+        distrusted: is_distrusted(result.state, &result.notes),
     };
     Words { en: en::margin(&told), zh: zh::margin(&told) }
+}
+
+/// Harm that is proven is told all the same.
+fn is_distrusted(state: State, notes: &[Note]) -> bool {
+    state == State::Undecided && notes.iter().any(|note| note.why == Why::Srm)
+}
+
+/// What a limit comes to, figures written out.
+struct Limited<'a> {
+    step: &'a str,
+    state: State,
+    /// The rate in percent, or why there is none.
+    rate: Result<String, Why>,
+    /// In percent.
+    limit: String,
+    /// Whether units came in other shares than the percentages say.
+    distrusted: bool,
 }
 
 /// The sentence of a guardrail against an absolute rate.
 #[must_use]
 pub fn limit_guardrail(result: &LimitGuardrail, step: &str) -> Words {
     let rate = result.rate.map(|rate| Digits::apart_from(rate, result.limit).rate(rate));
-    let (limit, state) = (share(result.limit), result.state);
-    Words {
-        en: en::limit(step, state, rate.as_deref(), &limit),
-        zh: zh::limit(step, state, rate.as_deref(), &limit),
-    }
+    let told = Limited {
+        step,
+        state: result.state,
+        rate: rate.ok_or_else(|| result.notes.first().map_or(Why::NothingExposed, |note| note.why)),
+        limit: share(result.limit),
+        distrusted: is_distrusted(result.state, &result.notes),
+    };
+    Words { en: en::limit(&told), zh: zh::limit(&told) }
 }
 
 #[cfg(test)]

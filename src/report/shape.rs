@@ -4,11 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::capped::Capped;
 use super::compare::Versus;
+use super::counted::ByValue;
 use super::notes::Notes;
 use super::sentence::{self, Words};
 use super::variants::interval;
 use crate::stats::compare::Comparison;
-use crate::stats::figures::{Note, Span, Verdict};
+use crate::stats::figures::{Note, Span, Verdict, Why};
 use crate::stats::guardrail::{LimitGuardrail, MarginGuardrail};
 use crate::stats::mean::ValueComparison;
 
@@ -51,9 +52,20 @@ pub(super) fn words(words: &Words) -> Value {
     json!({"en": words.en, "zh": words.zh})
 }
 
+/// What each value of a metric's `by` adds: `names` in the order in which they were counted.
+pub(super) fn by(names: &[(&str, u64)], by: &[ByValue]) -> Value {
+    let entries = names.iter().zip(by).map(|((name, _), by)| {
+        json!({
+            "value": name, "treatment_rate": by.treatment_rate, "control_rate": by.control_rate,
+            "absolute_lift": by.absolute_lift,
+        })
+    });
+    entries.collect()
+}
+
 /// The verdict that is shown, and why there is none.
 pub(super) fn verdict(made: &Comparison, standing: Standing) -> (Verdict, Option<&'static str>) {
-    let why = made.why.map(crate::stats::figures::Why::as_str);
+    let why = made.why.map(Why::as_str);
     match standing {
         Standing::Decides => (made.verdict, why),
         Standing::Explores(_) => (Verdict::NoComparison, why.or(Some("exploratory"))),
@@ -100,6 +112,9 @@ pub(super) fn comparison(
     );
     if let Standing::Beside(adjusted) | Standing::Explores(adjusted) = standing {
         json.insert("adjusted_p".into(), json!(adjusted));
+        if adjusted.is_none() {
+            notes.why(pointer, "adjusted_p", made.why.unwrap_or(Why::InputInvalid));
+        }
     }
     Value::Object(json)
 }
@@ -146,27 +161,36 @@ pub(super) fn limit(
     Value::Object(json)
 }
 
-/// Notes of what the statistics call otherwise.
-fn tell_value(made: &ValueComparison, pointer: &str, notes: &mut Notes) {
+/// What values and ratios are told alike: both means by their names, and their difference; with notes of what is missing.
+fn difference(
+    made: &ValueComparison,
+    means: [&str; 2],
+    pointer: &str,
+    notes: &mut Notes,
+) -> Map<String, Value> {
+    let [treatment, control] = means;
     for note in &made.notes {
-        // The statistics speak of a ratio, the answer of a lift like everywhere else.
+        // The statistics speak of means and a ratio, the answer by names and of a lift like everywhere else.
         let field = match note.field {
+            "treatment_mean" => treatment,
+            "control_mean" => control,
             "ratio_lift" => "relative_lift",
             "ratio_lift_ci" => "relative_ci",
             field => field,
         };
         notes.why(pointer, field, note.why);
     }
-}
-
-/// What values and ratios are told alike.
-fn difference(made: &ValueComparison) -> Value {
-    json!({
+    let mut json = Map::new();
+    json.insert(treatment.into(), json!(made.treatment_mean));
+    json.insert(control.into(), json!(made.control_mean));
+    let told = json!({
         "difference": made.difference, "difference_ci": interval(made.difference_ci),
         "relative_lift": made.ratio_lift, "relative_ci": span(made.ratio_lift_ci),
         "p_value": made.p_value, "always_valid_ci": interval(made.always_valid_ci),
         "always_valid_p": made.always_valid_p,
-    })
+    });
+    add(&mut json, told);
+    json
 }
 
 /// What is told of the values of one currency.
@@ -179,6 +203,10 @@ pub(super) struct Worth {
     pub(super) capped: Option<(f64, Capped)>,
 }
 
+const PER_USER: [&str; 2] = ["treatment_per_user", "control_per_user"];
+const PER_ORDER: [&str; 2] = ["treatment_per_order", "control_per_order"];
+const RATIOS: [&str; 2] = ["treatment_ratio", "control_ratio"];
+
 /// Value per user and per order of one currency.
 #[must_use]
 pub(super) fn value(
@@ -189,22 +217,11 @@ pub(super) fn value(
     notes: &mut Notes,
 ) -> Value {
     let made = &worth.per_user;
-    tell_value(made, pointer, notes);
     let mut json = names(versus);
-    let means = json!({
-        "metric": step, "currency": currency, "stages_pooled": made.stages_pooled,
-        "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
-    });
-    add(&mut json, means);
-    add(&mut json, difference(made));
-    let made = &worth.per_order;
-    tell_value(made, &format!("{pointer}/per_order"), notes);
-    let mut per_order =
-        json!({"treatment_per_order": made.treatment_mean, "control_per_order": made.control_mean});
-    if let Some(fields) = per_order.as_object_mut() {
-        add(fields, difference(made));
-    }
-    json.insert("per_order".into(), per_order);
+    add(&mut json, json!({"metric": step, "currency": currency, "stages_pooled": made.stages_pooled}));
+    json.extend(difference(made, PER_USER, pointer, notes));
+    let per_order = difference(&worth.per_order, PER_ORDER, &format!("{pointer}/per_order"), notes);
+    json.insert("per_order".into(), Value::Object(per_order));
     if let Some((quantile, made)) = &worth.capped {
         json.insert("capped".into(), capped(*quantile, made, &format!("{pointer}/capped"), notes));
     }
@@ -213,17 +230,24 @@ pub(super) fn value(
 
 fn capped(quantile: f64, capped: &Capped, pointer: &str, notes: &mut Notes) -> Value {
     let made = &capped.comparison;
-    tell_value(made, pointer, notes);
     let [both, treatment, control] = capped.removed;
-    let mut json = json!({
-        "quantile": quantile, "cap": capped.cap, "removed_share": both,
-        "treatment_removed_share": treatment, "control_removed_share": control,
-        "treatment_per_user": made.treatment_mean, "control_per_user": made.control_mean,
-    });
-    if let Some(fields) = json.as_object_mut() {
-        add(fields, difference(made));
+    let figures = [
+        ("cap", capped.cap),
+        ("removed_share", both),
+        ("treatment_removed_share", treatment),
+        ("control_removed_share", control),
+    ];
+    // Without stages that have both arms, there is nothing to cut either.
+    let nothing = made.notes.first().filter(|_| made.stages_pooled.is_empty());
+    let mut json = difference(made, PER_USER, pointer, notes);
+    json.insert("quantile".into(), quantile.into());
+    for (field, figure) in figures {
+        json.insert(field.into(), json!(figure));
+        if figure.is_none() {
+            notes.why(pointer, field, nothing.map_or(Why::NoValues, |note| note.why));
+        }
     }
-    json
+    Value::Object(json)
 }
 
 /// Events of one step per event of another.
@@ -235,13 +259,8 @@ pub(super) fn ratio(
     pointer: &str,
     notes: &mut Notes,
 ) -> Value {
-    tell_value(made, pointer, notes);
     let mut json = names(versus);
-    let ratios = json!({
-        "metric": step, "per": per, "stages_pooled": made.stages_pooled,
-        "treatment_ratio": made.treatment_mean, "control_ratio": made.control_mean,
-    });
-    add(&mut json, ratios);
-    add(&mut json, difference(made));
+    add(&mut json, json!({"metric": step, "per": per, "stages_pooled": made.stages_pooled}));
+    json.extend(difference(made, RATIOS, pointer, notes));
     Value::Object(json)
 }

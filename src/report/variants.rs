@@ -142,7 +142,9 @@ pub(super) fn fill(
         let reached = metric(plan, tally, at);
         let counts = tally.metric(at);
         if reached.exposed == 0 {
-            notes.why(&format!("{pointer}/metrics/{at}"), "rate", reached.why());
+            let pointer = format!("{pointer}/metrics/{at}");
+            notes.why(&pointer, "rate", reached.why());
+            notes.why(&pointer, "rate_ci", reached.why());
         }
         let mut json = json!({
             "step": &*own.step, "users": reached.users, "exposed_users": reached.exposed,
@@ -151,21 +153,26 @@ pub(super) fn fill(
             "value": counts.map_or_else(|| json!({}), values),
         });
         if let (Value::Object(json), Some(_)) = (&mut json, &own.by) {
-            json.insert("by".into(), by(&own.values, counts));
+            let by = by_value(plan, tally, at).into_iter().map(|(name, users)| (name.to_owned(), users.into()));
+            json.insert("by".into(), Value::Object(by.collect()));
         }
         json
     });
     json.insert("metrics".into(), metrics.collect());
 }
 
-fn by(names: &[Box<str>], counts: Option<&MetricTally>) -> Value {
+/// Units by value of a metric's `by`: its values as they are listed, then `other`. Nothing where it has no `by`.
+#[must_use]
+pub(super) fn by_value<'p>(plan: &'p Plan, tally: &Tally, metric: usize) -> Vec<(&'p str, u64)> {
+    let Some(own) = plan.metrics.get(metric).filter(|own| own.by.is_some()) else { return Vec::new() };
+    let counts = tally.metric(metric);
     let count = |at: usize| counts.and_then(|metric| metric.by.get(at)).copied().unwrap_or_default();
-    let named = names.iter().enumerate().map(|(at, name)| (name.to_string(), count(at).into()));
-    let mut by: Map<String, Value> = named.collect();
+    let named = own.values.iter().enumerate().map(|(at, name)| (&**name, count(at)));
     // A value that is itself called so counts with the others.
-    let others = by.get("other").and_then(Value::as_u64).unwrap_or_default() + count(names.len());
-    by.insert("other".into(), others.into());
-    Value::Object(by)
+    let (others, mut by): (Vec<_>, Vec<_>) = named.partition(|(name, _)| *name == "other");
+    let others: u64 = others.iter().map(|(_, users)| users).sum();
+    by.push(("other", others + count(own.values.len())));
+    by
 }
 
 fn values(metric: &MetricTally) -> Value {

@@ -3,7 +3,7 @@
 
 use crate::stats::bayes::{self, Posterior};
 use crate::stats::counts::{Count, Strata, Stratum};
-use crate::stats::figures::{Interval, Note, Span, Verdict, Why};
+use crate::stats::figures::{self, Interval, Note, Span, Verdict, Why};
 use crate::stats::power::{LookAgain, Pace, Plan, Power};
 use crate::stats::proportion;
 use crate::stats::sequential::{self, ALPHA, GOAL_TUNING};
@@ -96,23 +96,19 @@ pub struct Comparison {
     pub why: Option<Why>,
     /// Where undecided and a margin was named: the margin, if the variant is proven to be worse by less.
     pub not_worse_than: Option<f64>,
-    /// What could be found now.
+    /// What could be found now; days with the attribution window.
     pub power: Option<Power>,
-    /// Where undecided: when it is worth looking again.
+    /// Where undecided: when it is worth looking again; the goal's only.
     pub look_again: Option<LookAgain>,
     /// Why figures are missing.
     pub notes: Vec<Note>,
 }
 
-/// Fields that are missing where there is no comparison.
-const FIGURES: [&str; 6] =
-    ["absolute_lift", "absolute_ci", "relative_lift", "relative_ci", "p_value", "always_valid_ci"];
-
 impl Comparison {
     /// Nothing to compare.
     #[must_use]
     pub fn none(why: Why) -> Self {
-        Self {
+        let mut made = Self {
             stages_pooled: Vec::new(),
             stages_left_out: Vec::new(),
             treatment_rate: None,
@@ -135,8 +131,41 @@ impl Comparison {
             not_worse_than: None,
             power: None,
             look_again: None,
-            notes: FIGURES.map(|field| Note { field, why }).to_vec(),
-        }
+            notes: Vec::new(),
+        };
+        made.note_missing(why);
+        made
+    }
+
+    /// The same, with each reason told as `by` tells it.
+    #[must_use]
+    pub fn explained(mut self, by: impl Fn(Why) -> Why) -> Self {
+        self.why = self.why.map(&by);
+        figures::explain(&mut self.notes, by);
+        self
+    }
+
+    /// No figure is missing without a note.
+    fn note_missing(&mut self, why: Why) {
+        let power = |of: fn(&Power) -> bool| self.power.as_ref().is_some_and(of);
+        let missing = [
+            ("treatment_rate", self.treatment_rate.is_none()),
+            ("control_rate", self.control_rate.is_none()),
+            ("absolute_lift", self.absolute_lift.is_none()),
+            ("absolute_ci", self.absolute_ci.is_none()),
+            ("relative_lift", self.relative_lift.is_none()),
+            ("relative_ci", self.relative_ci.is_none()),
+            ("p_value", self.p_value.is_none()),
+            ("always_valid_ci", self.always_valid_ci.is_none()),
+            ("always_valid_relative_ci", self.always_valid_relative_ci.is_none()),
+            ("always_valid_p", self.always_valid_p.is_none()),
+            ("probability_better", self.probability_better.is_none()),
+            ("expected_loss", self.expected_loss.is_none()),
+            ("smallest_effect", self.power.is_none()),
+            ("smallest_effect/fixed", power(|power| power.mde_fixed.is_none())),
+            ("smallest_effect/always_valid", power(|power| power.mde_sequential.is_none())),
+        ];
+        figures::note_missing(&mut self.notes, &missing, why);
     }
 
     fn note(&mut self, field: &'static str, why: Why) {
@@ -220,12 +249,13 @@ fn computed(question: &Question<'_>, pool: &Pool, alpha: f64) -> Comparison {
     for (field, span) in
         [("relative_ci", made.relative_ci), ("always_valid_relative_ci", made.always_valid_relative_ci)]
     {
-        if span.is_some_and(|span| span.high.is_none()) {
+        if span.is_some_and(Span::is_open) {
             made.note(field, Why::Unbounded);
         }
     }
     judge(question, always_valid, &mut made);
     plan(question, pool, alpha, &mut made);
+    made.note_missing(Why::InputInvalid);
     made
 }
 
@@ -286,10 +316,11 @@ fn judge(question: &Question<'_>, interval: Interval, made: &mut Comparison) {
     }
 }
 
-/// What could be found now, and when to look again.
+/// What could be found now, and, of the goal, when to look again.
 fn plan(question: &Question<'_>, pool: &Pool, alpha: f64, made: &mut Comparison) {
     let [_, control] = pool.means;
-    let pace = question.pace.unwrap_or_default();
+    let is_goal = question.role == Role::Goal;
+    let pace = question.pace.filter(|_| is_goal).unwrap_or_default();
     let plan = Plan {
         variance: pool.spread().iter().sum::<f64>() * pool.information,
         information: pool.information,
@@ -299,17 +330,23 @@ fn plan(question: &Question<'_>, pool: &Pool, alpha: f64, made: &mut Comparison)
         alpha,
     };
     let power = plan.power();
-    made.power = Some(power);
-    if made.verdict != Verdict::Undecided {
-        return;
+    made.power = Some(power.with_window(question.window_hours));
+    let why = match (is_goal, control > 0.0, pace.information_per_day > 0.0) {
+        (false, ..) => Why::NotTheGoal,
+        (true, false, _) => Why::ControlZero,
+        (true, true, false) => Why::NoGrowth,
+        (true, true, true) => Why::OutOfReach,
+    };
+    let days = [
+        ("smallest_effect/days_fixed", power.days_fixed.is_none()),
+        ("smallest_effect/days_always_valid", power.days_sequential.is_none()),
+    ];
+    figures::note_missing(&mut made.notes, &days, why);
+    // A verdict of a metric may yet be taken back, so that it is never without the note.
+    if is_goal && made.verdict == Verdict::Undecided {
+        made.look_again = power.look_again(&pace, question.window_hours);
     }
-    made.look_again = power.look_again(&pace, question.window_hours);
-    if made.look_again.is_none() {
-        let why = match (control > 0.0, pace.information_per_day > 0.0) {
-            (false, _) => Why::ControlZero,
-            (true, false) => Why::NoGrowth,
-            (true, true) => Why::OutOfReach,
-        };
+    if made.look_again.is_none() && (!is_goal || made.verdict == Verdict::Undecided) {
         made.note("look_again", why);
     }
 }

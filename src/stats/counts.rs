@@ -78,6 +78,34 @@ pub struct Strata<'a> {
     pub control_pairs: &'a [Pair],
 }
 
+/// What explains an arm without matured units: windows that are open, or that only testers came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// The variant's units whose window is open.
+    pub treatment: u64,
+    /// Control's.
+    pub control: u64,
+    /// Whether some stratum has units of both arms, those with open windows counted.
+    pub together: bool,
+    /// Whether all units came by a rule's fixed variant.
+    pub only_fixed: bool,
+}
+
+impl Waiting {
+    /// Why there is nothing, where `why` is what matured units alone say.
+    #[must_use]
+    pub fn explains(self, why: Why) -> Why {
+        match why {
+            Why::NothingExposed if self.only_fixed => Why::OnlyFixed,
+            Why::NothingExposed if self.treatment > 0 || self.control > 0 => Why::Maturing,
+            Why::NoControl if self.control > 0 => Why::Maturing,
+            Why::NoTreatment if self.treatment > 0 => Why::Maturing,
+            Why::NoCommonStage if self.together => Why::Maturing,
+            why => why,
+        }
+    }
+}
+
 impl Strata<'_> {
     pub(crate) fn rows(&self) -> Vec<Row> {
         self.strata
@@ -99,5 +127,33 @@ impl Strata<'_> {
 
     pub(crate) fn links(&self) -> [Vec<Link>; 2] {
         [self.treatment_pairs, self.control_pairs].map(|pairs| pairs.iter().map(Pair::link).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Waiting;
+    use crate::stats::figures::Why;
+
+    #[test]
+    fn who_is_waited_for_is_not_missing() {
+        let nobody = Waiting::default();
+        let treatment = Waiting { treatment: 3, ..nobody };
+        let control = Waiting { control: 3, ..nobody };
+        for (waiting, why, told) in [
+            (nobody, Why::NothingExposed, Why::NothingExposed),
+            (treatment, Why::NothingExposed, Why::Maturing),
+            (control, Why::NothingExposed, Why::Maturing),
+            (treatment, Why::NoControl, Why::NoControl),
+            (control, Why::NoControl, Why::Maturing),
+            (control, Why::NoTreatment, Why::NoTreatment),
+            (treatment, Why::NoTreatment, Why::Maturing),
+            (treatment, Why::NoCommonStage, Why::NoCommonStage),
+            (Waiting { together: true, ..treatment }, Why::NoCommonStage, Why::Maturing),
+            (Waiting { only_fixed: true, ..nobody }, Why::NothingExposed, Why::OnlyFixed),
+            (Waiting { together: true, ..treatment }, Why::ControlZero, Why::ControlZero),
+        ] {
+            assert_eq!(waiting.explains(why), told, "{waiting:?}");
+        }
     }
 }

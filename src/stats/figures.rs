@@ -34,6 +34,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether a side is unbounded.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self.low.is_none() || self.high.is_none()
+    }
+
     /// Both limits moved by `by`, as from a ratio to a lift.
     #[must_use]
     pub fn shift(self, by: f64) -> Self {
@@ -50,6 +56,20 @@ pub struct Note {
     pub why: Why,
 }
 
+/// Tells each reason as `by` tells it.
+pub(crate) fn explain(notes: &mut [Note], by: impl Fn(Why) -> Why) {
+    notes.iter_mut().for_each(|note| note.why = by(note.why));
+}
+
+/// Adds a note for each figure that is missing and has none.
+pub(crate) fn note_missing(notes: &mut Vec<Note>, missing: &[(&'static str, bool)], why: Why) {
+    for (field, _) in missing.iter().filter(|(_, is_missing)| *is_missing) {
+        if !notes.iter().any(|note| note.field == *field) {
+            notes.push(Note { field: *field, why });
+        }
+    }
+}
+
 /// Why a figure is missing, or what to know about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
@@ -61,7 +81,7 @@ pub enum Why {
     NoCommonStage,
     /// Nobody was exposed.
     NothingExposed,
-    /// Units were exposed, but no window has closed yet.
+    /// Units were exposed, but the windows that matter have not closed yet.
     Maturing,
     /// Only a rule's fixed variant was served.
     OnlyFixed,
@@ -71,6 +91,10 @@ pub enum Why {
     GoalInFunnel,
     /// Control has nothing to divide by.
     ControlZero,
+    /// The variant has nothing to divide by.
+    TreatmentZero,
+    /// Nobody has a value.
+    NoValues,
     /// The counts do not bound it on this side.
     Unbounded,
     /// Fewer than two units in an arm.
@@ -81,6 +105,8 @@ pub enum Why {
     NotTheGoal,
     /// The arms did not grow in the last days.
     NoGrowth,
+    /// No stage is open, so nobody joins.
+    NotOpen,
     /// Not within a hundred years at the present pace.
     OutOfReach,
     /// Certain without a test: what cannot be, was seen.
@@ -107,11 +133,14 @@ impl Why {
             Self::Srm => "srm",
             Self::GoalInFunnel => "goal_in_funnel",
             Self::ControlZero => "control_zero",
+            Self::TreatmentZero => "treatment_zero",
+            Self::NoValues => "no_values",
             Self::Unbounded => "unbounded",
             Self::FewUnits => "few_units",
             Self::NoVariance => "no_variance",
             Self::NotTheGoal => "not_the_goal",
             Self::NoGrowth => "no_growth",
+            Self::NotOpen => "not_open",
             Self::OutOfReach => "out_of_reach",
             Self::Certain => "certain",
             Self::FewExpected => "few_expected",
@@ -128,18 +157,23 @@ impl Why {
             Self::NoTreatment => "no unit came to this variant by percentage",
             Self::NoCommonStage => "variant and control were never open in the same stage",
             Self::NothingExposed => "nobody was exposed in this range",
-            Self::Maturing => "units were exposed, but no attribution window has closed yet",
+            Self::Maturing => {
+                "units were exposed, but the attribution windows that this waits for have not closed yet"
+            }
             Self::OnlyFixed => "only a rule's fixed variant was served, which is never compared",
             Self::Srm => {
                 "units arrived in other shares than the percentages say: find out why before reading the figures"
             }
             Self::GoalInFunnel => "the goal is a stop of the entry's own funnel, which control cannot reach",
             Self::ControlZero => "control has none of it, so there is nothing to divide by",
+            Self::TreatmentZero => "the variant has none of it, so there is nothing to divide by",
+            Self::NoValues => "nobody has a value",
             Self::Unbounded => "the counts do not bound it on this side",
             Self::FewUnits => "an arm has fewer than two units",
             Self::NoVariance => "all values are equal, so their spread is unknown",
             Self::NotTheGoal => "computed for the goal's overall comparison only",
             Self::NoGrowth => "no unit joined the comparison in the last days, so no date can be given",
+            Self::NotOpen => "no stage is open, so nobody joins the comparison",
             Self::OutOfReach => "at the present pace it would take more than a hundred years",
             Self::Certain => "certain without a test: what cannot be, was seen",
             Self::FewExpected => "some expected counts are under 5, so the chi-square is rough",

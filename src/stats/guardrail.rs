@@ -2,7 +2,7 @@
 //! lets it go on; in between it waits.
 
 use crate::stats::counts::{Count, Strata};
-use crate::stats::figures::{Interval, Note, Why};
+use crate::stats::figures::{self, Interval, Note, Why};
 use crate::stats::quadrature::Hill;
 use crate::stats::sequential::{ALPHA, GUARDRAIL_TUNING, c1, r};
 use crate::stats::stratified::Pool;
@@ -75,6 +75,46 @@ pub struct LimitGuardrail {
     pub notes: Vec<Note>,
 }
 
+/// Where units came in other shares than they should, nothing is proven to be harmless, and `notes` say so.
+fn distrust(state: &mut State, notes: &mut Vec<Note>) {
+    if *state == State::Holds {
+        *state = State::Undecided;
+    }
+    notes.push(Note { field: "state", why: Why::Srm });
+}
+
+impl MarginGuardrail {
+    /// The same, with each reason told as `by` tells it.
+    #[must_use]
+    pub fn explained(mut self, by: impl Fn(Why) -> Why) -> Self {
+        figures::explain(&mut self.notes, by);
+        self
+    }
+
+    /// The same where units came in other shares than expected: nothing holds.
+    #[must_use]
+    pub fn distrusted(mut self) -> Self {
+        distrust(&mut self.state, &mut self.notes);
+        self
+    }
+}
+
+impl LimitGuardrail {
+    /// The same, with each reason told as `by` tells it.
+    #[must_use]
+    pub fn explained(mut self, by: impl Fn(Why) -> Why) -> Self {
+        figures::explain(&mut self.notes, by);
+        self
+    }
+
+    /// The same where units came in other shares than expected: nothing holds.
+    #[must_use]
+    pub fn distrusted(mut self) -> Self {
+        distrust(&mut self.state, &mut self.notes);
+        self
+    }
+}
+
 /// A metric that may not be worse than control by more than `margin` (>= 0): one-sided always-valid bounds at 5 %,
 /// broken if the lower is over the margin, harmed if it is over 0, holding if the upper is under the margin.
 #[must_use]
@@ -114,7 +154,7 @@ pub fn margin(counts: &Strata<'_>, margin: f64) -> MarginGuardrail {
 
 fn nothing(counts: &Strata<'_>, margin: f64) -> MarginGuardrail {
     let why = if margin.is_finite() { counts.why_nothing() } else { Why::InputInvalid };
-    let fields = ["difference", "always_valid_bounds", "provable_margin"];
+    let fields = ["treatment_rate", "control_rate", "difference", "always_valid_bounds", "provable_margin"];
     MarginGuardrail {
         margin,
         treatment_rate: None,
@@ -129,24 +169,28 @@ fn nothing(counts: &Strata<'_>, margin: f64) -> MarginGuardrail {
 
 /// A metric whose rate may be at most `limit`. Broken from an e-value of 20 on ([`ln_e_over`]); holding where the
 /// mirrored one, against "the rate is at least the limit", reaches 20. A limit of 0 is broken by the first event, one
-/// of 1 or more always holds.
+/// of 1 or more always holds. 20 is 1 over the level of 5 %: Ville's inequality (Étude critique de la notion de collectif,
+/// 1939) bounds the chance that such evidence ever comes without cause.
 #[must_use]
 pub fn limit(count: Count, limit: f64) -> LimitGuardrail {
     let rate = (count.units > 0).then(|| count.rate());
-    let made =
-        |e_value: Option<f64>, state, notes: Vec<Note>| LimitGuardrail { limit, rate, e_value, state, notes };
-    let no_rate = || rate.is_none().then_some(Note { field: "rate", why: Why::NothingExposed });
+    let made = |e_value: Result<f64, Why>, state| {
+        let no_rate = rate.is_none().then_some(Note { field: "rate", why: Why::NothingExposed });
+        let no_e_value = e_value.err().map(|why| Note { field: "e_value", why });
+        let notes = no_rate.into_iter().chain(no_e_value).collect();
+        LimitGuardrail { limit, rate, e_value: e_value.ok(), state, notes }
+    };
     if !limit.is_finite() || limit < 0.0 {
-        return made(None, State::Undecided, vec![Note { field: "e_value", why: Why::InputInvalid }]);
+        return made(Err(Why::InputInvalid), State::Undecided);
     }
     if limit >= 1.0 {
-        return made(Some(1.0), State::Holds, no_rate().into_iter().collect());
+        return made(Ok(1.0), State::Holds);
     }
     if limit <= 0.0 {
         return if count.converted > 0 {
-            made(None, State::Broken, vec![Note { field: "e_value", why: Why::Certain }])
+            made(Err(Why::Certain), State::Broken)
         } else {
-            made(Some(1.0), State::Undecided, no_rate().into_iter().collect())
+            made(Ok(1.0), State::Undecided)
         };
     }
     let over = ln_e_over(count, limit).min(E_SHOWN_MAX.ln()).exp();
@@ -158,12 +202,13 @@ pub fn limit(count: Count, limit: f64) -> LimitGuardrail {
     } else {
         State::Undecided
     };
-    made(Some(over), state, no_rate().into_iter().collect())
+    made(Ok(over), state)
 }
 
 /// `ln` of the e-value against "the rate is at most L", 0 < L < 1: the likelihood ratio to L, mixed over the rates above
 /// L with a Beta(1, 1/L - 1) cut there, worth about one event. In the logit counted from L it is
-/// `(1 - L) integral over d > 0 of exp(A d - N ln(1 + L (e^d - 1)))`, A = 1 + y, N = 1/L + n.
+/// `(1 - L) integral over d > 0 of exp(A d - N ln(1 + L (e^d - 1)))`, A = 1 + y, N = 1/L + n. (Mixtures of likelihood
+/// ratios: Robbins, Annals of Mathematical Statistics 41:1397, 1970.)
 #[must_use]
 pub fn ln_e_over(count: Count, limit: f64) -> f64 {
     (-limit).ln_1p() + hill(count, limit).ln_right()
@@ -185,8 +230,8 @@ fn hill(count: Count, limit: f64) -> Hill {
 #[cfg(test)]
 mod tests {
     use super::{State, limit, ln_e_under, margin};
-    use crate::stats::counts::{Count, Strata, Stratum};
-    use crate::stats::figures::Why;
+    use crate::stats::counts::{Count, Strata, Stratum, Waiting};
+    use crate::stats::figures::{Note, Why};
 
     fn count(converted: u64, units: u64) -> Count {
         Count { units, converted }
@@ -215,6 +260,28 @@ mod tests {
         let found = margin(&Strata { strata: &strata, ..Strata::default() }, 0.0);
         assert_eq!((found.state, found.difference), (State::Undecided, None));
         assert!(found.notes.iter().all(|note| note.why == Why::NoControl));
+        let fields: Vec<_> = found.notes.iter().map(|note| note.field).collect();
+        assert!(fields.contains(&"treatment_rate") && fields.contains(&"control_rate"), "{fields:?}");
+        let waiting = Waiting { control: 4, ..Waiting::default() };
+        let told = found.explained(|why| waiting.explains(why));
+        assert!(told.notes.iter().all(|note| note.why == Why::Maturing));
+    }
+
+    #[test]
+    fn nothing_holds_where_shares_are_wrong() {
+        let strata = [Stratum { stage: 1, treatment: count(2_000, 100_000), control: count(2_000, 100_000) }];
+        let found = margin(&Strata { strata: &strata, ..Strata::default() }, 0.005);
+        assert_eq!(found.state, State::Holds);
+        let distrusted = found.distrusted();
+        assert_eq!(distrusted.state, State::Undecided);
+        assert_eq!(distrusted.notes, [Note { field: "state", why: Why::Srm }]);
+        let limited = limit(count(10, 1_000), 0.03).distrusted();
+        assert_eq!((limited.state, limited.notes), (State::Undecided, distrusted.notes));
+        assert_eq!(
+            limit(count(60, 1_000), 0.03).distrusted().state,
+            State::Broken,
+            "harm is told all the same"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Value per user, of one currency: a unit's outcome is the sum of its values, 0 if there is none.
 
-use crate::stats::figures::{Interval, Note, Span, Why};
+use crate::stats::figures::{self, Interval, Note, Span, Why};
 use crate::stats::sequential::{self, ALPHA, GOAL_TUNING};
 use crate::stats::special::{Z, student_quantile, student_two_sided, two_sided};
 use crate::stats::stratified::{Cell, Link, Pool, Row, fieller};
@@ -109,9 +109,34 @@ impl ValueComparison {
         self
     }
 
+    /// The same, with each reason told as `by` tells it.
+    #[must_use]
+    pub fn explained(mut self, by: impl Fn(Why) -> Why) -> Self {
+        figures::explain(&mut self.notes, by);
+        self
+    }
+
+    /// No figure is missing without a note.
+    pub(crate) fn noted(mut self) -> Self {
+        let missing = [
+            ("treatment_mean", self.treatment_mean.is_none()),
+            ("control_mean", self.control_mean.is_none()),
+            ("difference", self.difference.is_none()),
+            ("difference_ci", self.difference_ci.is_none()),
+            ("ratio_lift", self.ratio_lift.is_none()),
+            ("ratio_lift_ci", self.ratio_lift_ci.is_none_or(Span::is_open)),
+            ("p_value", self.p_value.is_none()),
+            ("always_valid_ci", self.always_valid_ci.is_none()),
+            ("always_valid_p", self.always_valid_p.is_none()),
+        ];
+        figures::note_missing(&mut self.notes, &missing, Why::InputInvalid);
+        self
+    }
+
     /// Nothing to compare.
     pub(crate) fn none(why: Why) -> Self {
-        let notes = ["difference", "ratio_lift"].map(|field| Note { field, why }).to_vec();
+        let fields = ["treatment_mean", "control_mean", "difference", "ratio_lift"];
+        let notes = fields.map(|field| Note { field, why }).to_vec();
         Self { notes, ..Self::default() }.without_intervals(why)
     }
 
@@ -136,7 +161,7 @@ impl ValueComparison {
         let se = variances.iter().sum::<f64>().sqrt();
         self.difference_ci = Interval::around(treatment - control, multiplier * se);
         let ratio = fieller([treatment, control], variances, multiplier).shift(-1.0);
-        if ratio.high.is_none() {
+        if ratio.is_open() {
             self.notes.push(Note { field: "ratio_lift_ci", why: Why::Unbounded });
         }
         self.ratio_lift_ci = Some(ratio);
@@ -167,6 +192,10 @@ pub(crate) fn why_nothing(rows: &[Row]) -> Why {
 /// Pooled over strata: the clustered variance, times n / (n - 1), and never less than with both arms thrown together.
 #[must_use]
 pub fn compare(values: &Values<'_>) -> ValueComparison {
+    compared(values).noted()
+}
+
+fn compared(values: &Values<'_>) -> ValueComparison {
     let rows: Vec<Row> = values
         .strata
         .iter()
@@ -198,7 +227,7 @@ pub fn compare(values: &Values<'_>) -> ValueComparison {
 fn complete(mut made: ValueComparison, pool: &Pool) -> ValueComparison {
     let spread = pool.spread();
     let variance: f64 = spread.iter().sum();
-    let ([v1, v0], [n1, n0]) = (pool.variances, pool.units);
+    let [v1, v0] = pool.variances;
     let unpooled = v1 + v0;
     if !(variance > 0.0 && variance.is_finite()) {
         return made.without_intervals(Why::NoVariance);
@@ -208,7 +237,7 @@ fn complete(mut made: ValueComparison, pool: &Pool) -> ValueComparison {
     if pool.strata > 1 {
         made.fix(spread, Z, two_sided(difference / variance.sqrt()));
     } else if unpooled > 0.0 {
-        let df = unpooled * unpooled / (v1 * v1 / (n1 - 1.0) + v0 * v0 / (n0 - 1.0));
+        let df = welch_df(pool.variances, pool.units);
         let p_value = student_two_sided(difference / unpooled.sqrt(), df);
         made.fix(pool.variances, student_quantile(ALPHA, df), p_value);
     } else {
@@ -218,7 +247,12 @@ fn complete(mut made: ValueComparison, pool: &Pool) -> ValueComparison {
     made
 }
 
-/// One cap for winsorising: the `quantile` (linear between neighbours) of the positive values of *both* arms and all
+/// Satterthwaite's degrees of freedom of two means with these variances (Biometrics Bulletin 2:110, 1946).
+pub(crate) fn welch_df([v1, v0]: [f64; 2], [n1, n0]: [f64; 2]) -> f64 {
+    (v1 + v0) * (v1 + v0) / (v1 * v1 / (n1 - 1.0) + v0 * v0 / (n0 - 1.0))
+}
+
+/// One cap for winsorising (Dixon, Annals of Mathematical Statistics 31:385, 1960): the `quantile` (linear between neighbours) of the positive values of *both* arms and all
 /// strata together, sorted in place. `None` without positive values. A cap an arm of its own would hide or invent
 /// effects.
 #[must_use]

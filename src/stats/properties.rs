@@ -3,7 +3,7 @@
 
 use crate::stats::compare::{Better, Comparison, Question, Role, compare};
 use crate::stats::counts::{Count, Pair, Strata, Stratum};
-use crate::stats::figures::{Interval, Span, Verdict};
+use crate::stats::figures::{Interval, Note, Span, Verdict};
 use crate::stats::mean::{self, Sums, ValueComparison, ValuePair, ValueStratum, Values};
 use crate::stats::ratio::{self, RatioStratum, RatioSums};
 use crate::stats::srm::{Split, check};
@@ -67,6 +67,13 @@ fn inside(low: Option<f64>, value: f64, high: Option<f64>) -> bool {
     low.is_none_or(|low| low <= value + slack) && high.is_none_or(|high| value <= high + slack)
 }
 
+/// Whatever is missing has a note.
+fn noted(notes: &[Note], missing: &[(&str, bool)]) {
+    for (field, _) in missing.iter().filter(|(_, is_missing)| *is_missing) {
+        assert!(notes.iter().any(|note| note.field == *field), "{field} has no note: {notes:?}");
+    }
+}
+
 /// What holds for every comparison.
 fn holds(found: &Comparison) {
     assert!(numbers(found).iter().all(|number| number.is_finite()), "{found:?}");
@@ -82,9 +89,33 @@ fn holds(found: &Comparison) {
         let Some((estimate, ci)) = estimate.zip(ci) else { continue };
         assert!(inside(ci.low, estimate, ci.high), "{found:?}");
     }
-    for missing in [found.absolute_lift.is_none(), found.relative_lift.is_none()] {
-        assert!(!missing || !found.notes.is_empty(), "{found:?}");
-    }
+    let power = found.power.unwrap_or_default();
+    let told = found.power.is_some();
+    let undecided = found.verdict == Verdict::Undecided;
+    let open = |span: Option<Span>| span.is_none_or(Span::is_open);
+    noted(
+        &found.notes,
+        &[
+            ("treatment_rate", found.treatment_rate.is_none()),
+            ("control_rate", found.control_rate.is_none()),
+            ("absolute_lift", found.absolute_lift.is_none()),
+            ("absolute_ci", found.absolute_ci.is_none()),
+            ("relative_lift", found.relative_lift.is_none()),
+            ("relative_ci", open(found.relative_ci)),
+            ("p_value", found.p_value.is_none()),
+            ("always_valid_ci", found.always_valid_ci.is_none()),
+            ("always_valid_relative_ci", open(found.always_valid_relative_ci)),
+            ("always_valid_p", found.always_valid_p.is_none()),
+            ("probability_better", found.probability_better.is_none()),
+            ("expected_loss", found.expected_loss.is_none()),
+            ("smallest_effect", !told),
+            ("smallest_effect/fixed", told && power.mde_fixed.is_none()),
+            ("smallest_effect/always_valid", told && power.mde_sequential.is_none()),
+            ("smallest_effect/days_fixed", told && power.days_fixed.is_none()),
+            ("smallest_effect/days_always_valid", told && power.days_sequential.is_none()),
+            ("look_again", undecided && found.look_again.is_none()),
+        ],
+    );
     let Some(ci) = found.always_valid_ci else {
         assert_eq!(found.verdict, Verdict::NoComparison);
         assert!(found.why.is_some());
@@ -170,6 +201,20 @@ fn everything(strata: &[Stratum], treatments: u32) {
 }
 
 fn finite(found: &ValueComparison) -> bool {
+    noted(
+        &found.notes,
+        &[
+            ("treatment_mean", found.treatment_mean.is_none()),
+            ("control_mean", found.control_mean.is_none()),
+            ("difference", found.difference.is_none()),
+            ("difference_ci", found.difference_ci.is_none()),
+            ("ratio_lift", found.ratio_lift.is_none()),
+            ("ratio_lift_ci", found.ratio_lift_ci.is_none_or(Span::is_open)),
+            ("p_value", found.p_value.is_none()),
+            ("always_valid_ci", found.always_valid_ci.is_none()),
+            ("always_valid_p", found.always_valid_p.is_none()),
+        ],
+    );
     let interval = |ci: Option<Interval>| ci.into_iter().flat_map(|ci| [ci.low, ci.high]);
     let plain = [
         found.treatment_mean,
@@ -212,12 +257,23 @@ fn guardrails_of_every_pair_of_counts() {
                     [found.difference, bounds.map(|b| b.low), bounds.map(|b| b.high), found.provable_margin];
                 assert!(numbers.iter().flatten().all(|number| number.is_finite()), "{found:?}");
                 assert_eq!(found.difference.is_none(), !found.notes.is_empty());
+                noted(
+                    &found.notes,
+                    &[
+                        ("treatment_rate", found.treatment_rate.is_none()),
+                        ("control_rate", found.control_rate.is_none()),
+                        ("difference", found.difference.is_none()),
+                        ("always_valid_bounds", found.always_valid_bounds.is_none()),
+                        ("provable_margin", found.provable_margin.is_none()),
+                    ],
+                );
             }
         }
         for limit in [0.0, 1e-9, 0.03, 0.999_999, 1.0, 2.0] {
             let found = guardrail::limit(*treatment, limit);
             let numbers = [found.rate, found.e_value];
             assert!(numbers.iter().flatten().all(|number| number.is_finite()), "{found:?}");
+            noted(&found.notes, &[("rate", found.rate.is_none()), ("e_value", found.e_value.is_none())]);
         }
     }
 }

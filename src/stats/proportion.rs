@@ -59,7 +59,8 @@ pub fn mover_r(treatment: Count, control: Count, z: f64) -> Span {
     Span { low: Some(low), high }
 }
 
-/// The pooled z statistic of two proportions, without continuity correction; `None` where nobody or everybody
+/// The pooled z statistic of two proportions, without continuity correction (its square is Pearson's chi-square,
+/// Philosophical Magazine 50:157, 1900); `None` where nobody or everybody
 /// converted, or an arm is empty.
 #[must_use]
 pub fn pooled_z(treatment: Count, control: Count) -> Option<f64> {
@@ -70,7 +71,7 @@ pub fn pooled_z(treatment: Count, control: Count) -> Option<f64> {
     (variance > 0.0 && z.is_finite()).then_some(z)
 }
 
-/// Fisher's exact test, two-sided: the chance of all tables that are no likelier than the one seen (hypergeometric,
+/// Fisher's exact test (Journal of the Royal Statistical Society 98:39, 1935), two-sided: the chance of all tables that are no likelier than the one seen (hypergeometric,
 /// each term from its neighbour's, outward from the likeliest).
 #[must_use]
 pub fn fisher(treatment: Count, control: Count) -> f64 {

@@ -108,6 +108,14 @@ pub fn compare(
     treatment_pairs: &[RatioPair],
     control_pairs: &[RatioPair],
 ) -> ValueComparison {
+    compared(strata, treatment_pairs, control_pairs).noted()
+}
+
+fn compared(
+    strata: &[RatioStratum],
+    treatment_pairs: &[RatioPair],
+    control_pairs: &[RatioPair],
+) -> ValueComparison {
     let plain = |value: fn(&RatioSums) -> f64| {
         rows_of(strata, |sums| Cell { units: sums.units as f64, sum: value(sums), squares: 0.0 })
     };
@@ -118,7 +126,7 @@ pub fn compare(
     };
     let ([y1, y0], [x1, x0]) = (y.means, x.means);
     if !(x1 > 0.0 && x0 > 0.0) {
-        return ValueComparison::none(if x0 > 0.0 { Why::NoTreatment } else { Why::ControlZero });
+        return ValueComparison::none(if x0 > 0.0 { Why::TreatmentZero } else { Why::ControlZero });
     }
     let (treatment, control) = (Arm { q: y1 / x1, x: x1 }, Arm { q: y0 / x0, x: x0 });
     if !(treatment.q.is_finite() && control.q.is_finite()) {
@@ -169,7 +177,7 @@ mod tests {
         let none = RatioSums { units: 3, ..RatioSums::default() };
         let of = |treatment, control| compare(&[RatioStratum { stage: 1, treatment, control }], &[], &[]);
         assert_eq!(of(some, none).notes[0].why, Why::ControlZero);
-        assert_eq!(of(none, some).notes[0].why, Why::NoTreatment);
+        assert_eq!(of(none, some).notes[0].why, Why::TreatmentZero);
         let equal = of(some, some);
         assert_eq!((equal.difference, equal.treatment_mean), (Some(0.0), Some(1.0 / 3.0)));
         assert!(equal.p_value.is_some_and(|p| (p - 1.0).abs() < 1e-12), "{equal:?}");

@@ -54,6 +54,7 @@ pub fn check(splits: &[Split]) -> Srm {
     Srm { per_stage, sequential_p, ok: sequential_p > LEVEL }
 }
 
+/// Pearson's chi-square of one stratum (Philosophical Magazine 50:157, 1900), and its e-process ([`ln_e`]).
 fn check_one(split: &Split) -> SplitCheck {
     let arms = || split.shares.iter().copied().zip(split.observed.iter().map(|n| *n as f64));
     let total: f64 = arms().map(|(_, n)| n).sum();

@@ -6,6 +6,7 @@ mod job;
 mod plain;
 mod random;
 mod scale;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -56,6 +56,13 @@ pub(super) fn comparisons(page: &mut Page, answer: Part<'_>) {
     });
     let rows: Vec<Vec<Cell>> = rows.collect();
     page.table(words.comparisons, &columns, &rows);
+    for row in &listed {
+        let added = page.figures.added(*row);
+        if !added.is_empty() {
+            let name = format!("{} · {}{}", row.text("metric"), row.text("variant"), words.by_value);
+            page.paragraph("  ", &format!("{name}{added}"), None);
+        }
+    }
 }
 
 pub(super) fn guardrails(page: &mut Page, answer: Part<'_>) {

@@ -70,6 +70,35 @@ impl Figures {
         (digits.signed(difference), format!("{from}{}", digits.ceil(high)))
     }
 
+    /// The smallest effect that could be found, and how long it takes to find the one that the flag asks for; nothing where
+    /// that is not known, or found already.
+    pub(super) fn found(self, smallest: Part<'_>) -> String {
+        let both = |words: &str, always: &str, fixed: &str| {
+            Language::filled(&Language::filled(words, always), fixed)
+        };
+        let points = |field: &str| {
+            let effect = smallest.number(field)?;
+            Some(Digits::of(0.0, effect).rate(effect))
+        };
+        let now = points("always_valid").zip(points("fixed"));
+        let now = now.map(|(always, fixed)| both(self.words.found_by_now, &always, &fixed));
+        let days = |field: &str| smallest.part(field).0.as_u64().map(count);
+        let later = days("days_always_valid").zip(days("days_fixed")).filter(|(days, _)| days != "0");
+        let later = later.map(|(always, fixed)| both(self.words.found_in, &always, &fixed));
+        let said: Vec<String> = now.into_iter().chain(later).collect();
+        said.join(self.words.space)
+    }
+
+    /// What each value of a metric's `by` adds or takes, in points.
+    pub(super) fn added(self, row: Part<'_>) -> String {
+        let entries = row.list("by").filter_map(|entry| {
+            let (difference, _) = self.points(Some(entry.number("absolute_lift")?), None, 0.0);
+            // A value and its figure stay on one line.
+            Some(format!("{}\u{a0}{difference}", entry.text("value")))
+        });
+        entries.collect::<Vec<_>>().join(", ")
+    }
+
     /// A probability that something is chance, behind "p".
     pub(super) fn chance(self, p: f64) -> String {
         if p < 0.001 { "< 0.001".to_owned() } else { format!("= {p:.3}") }
@@ -171,6 +200,28 @@ mod tests {
         assert_eq!(points(Some(0.012), None), ("+1.2".into(), "-".into()));
         assert_eq!(points(None, None), ("-".into(), "-".into()));
         assert_eq!(Figures::of(Language::Zh).rates(Some((0.0861, 0.1248))), "8.6 至 12.5%");
+    }
+
+    #[test]
+    fn the_smallest_effect_is_told_as_far_as_it_is_known() {
+        let figures = Figures::of(Language::En);
+        let told = |smallest: serde_json::Value| figures.found(Part(&smallest));
+        let whole =
+            json!({"fixed": 0.0572, "always_valid": 0.1008, "days_fixed": 506, "days_always_valid": 1_000});
+        assert_eq!(
+            told(whole),
+            "Smallest effect found by now in four of five cases: 10.1 points (at a single look 5.7). \
+             The smallest that the flag asks for: in 1,000 days (at a single look 506)."
+        );
+        let unknown =
+            json!({"fixed": 0.000_05, "always_valid": 0.0001, "days_fixed": null, "days_always_valid": null});
+        assert_eq!(
+            told(unknown),
+            "Smallest effect found by now in four of five cases: 0.010 points (at a single look 0.005)."
+        );
+        assert_eq!(told(json!(null)), "");
+        let by = json!({"by": [{"value": "wechat", "absolute_lift": 0.021}, {"value": "alipay", "absolute_lift": -0.016}]});
+        assert_eq!(figures.added(Part(&by)), "wechat\u{a0}+2.1, alipay\u{a0}-1.6");
     }
 
     #[test]

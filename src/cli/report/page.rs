@@ -116,7 +116,7 @@ impl Page {
         });
     }
 
-    /// What the answer is about: flag, environment, goal, range; `form` says which kind of answer it is.
+    /// What the answer is about: flag, environment, goal, range, and when it was computed; `form` says which kind of answer it is.
     pub(super) fn head(&mut self, answer: Part<'_>, form: &str) {
         let words = self.words;
         let of = Language::filled(words.of, answer.text("flag"));
@@ -130,7 +130,11 @@ impl Page {
         let hours = hours.map(|hours| Language::filled(words.hours, &hours.to_string()));
         let range = Language::filled(words.range, &self.time(answer.text("from")));
         let range = format!("{range}{} {}", self.time(answer.text("to")), self.zone());
-        let said = [Some(goal), hours, Some(range)].into_iter().flatten().collect::<Vec<_>>();
+        let computed = match answer.text("computed_at") {
+            "" => None,
+            at => Some(Language::filled(words.computed, &self.time(at))),
+        };
+        let said = [Some(goal), hours, Some(range), computed].into_iter().flatten().collect::<Vec<_>>();
         self.paragraph("", &said.join(" · "), Some(Tone::Faint));
     }
 }

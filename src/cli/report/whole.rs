@@ -13,13 +13,17 @@ use crate::report::sentence::figure::count;
 /// Characters of a full bar.
 const BAR: usize = 14;
 /// Fields that are not shown, so that notes about them are not either.
-const UNSHOWN: [&str; 6] = [
+const UNSHOWN: [&str; 10] = [
     "relative_lift",
     "relative_ci",
     "always_valid_relative_ci",
     "probability_better",
     "expected_loss",
     "look_again",
+    "days_fixed",
+    "days_always_valid",
+    "treatment_removed_share",
+    "control_removed_share",
 ];
 
 /// An answer as people read it; `by` is the attribute by which it was split.
@@ -55,6 +59,12 @@ fn result(page: &mut Page, answer: Part<'_>) {
     for row in &decisive {
         page.verdict_line(if decisive.len() > 1 { row.text("variant") } else { "" }, row.text("verdict"));
         page.paragraph("  ", row.part("sentence").text(field), None);
+        if row.text("verdict") == "undecided" {
+            let found = page.figures.found(row.part("smallest_effect"));
+            if !found.is_empty() {
+                page.paragraph("  ", &found, Some(Tone::Faint));
+            }
+        }
     }
     if decisive.is_empty() {
         page.verdict_line("", "no_comparison");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::values::{RatioRow, ValueRow};
+use super::values::{ByEntry, RatioRow, ValueRow};
 
 /// What a flag came to.
 #[derive(ToSchema)]
@@ -214,12 +214,15 @@ pub(super) struct ComparisonRow {
     /// Where undecided: the guardrail's margin, if it is proven to be worse by less.
     #[schema(required = true)]
     pub(super) not_worse_than: Option<f64>,
-    /// When it is worth looking again.
+    /// When it is worth looking again; of the goal only, where undecided.
     #[schema(required = true)]
     pub(super) look_again: Option<LookAgainEntry>,
     /// The smallest effect that could be found now.
     #[schema(required = true)]
     pub(super) smallest_effect: Option<SmallestEffect>,
+    /// By value of the metric's `by`, weighted as the whole is; empty where there is nothing to compare.
+    #[schema(nullable = false)]
+    pub(super) by: Option<Vec<ByEntry>>,
     /// The result in plain words; not of segments and overlap.
     #[schema(required = false)]
     pub(super) sentence: Option<Sentence>,
@@ -266,7 +269,7 @@ pub(super) struct SmallestEffect {
     /// By the always-valid interval.
     #[schema(required = true)]
     pub(super) always_valid: Option<f64>,
-    /// Days until the flag's `min_effect` could be found by a single look.
+    /// Days until the flag's `min_effect` could be found by a single look, its window included.
     #[schema(required = true)]
     pub(super) days_fixed: Option<u32>,
     /// The same, by the always-valid interval.
@@ -515,6 +518,8 @@ pub(super) fn report_example() -> Value {
         "always_valid_p": 0.08, "probability_better": 0.995, "expected_loss": 0.00004, "verdict": "undecided",
         "why": null, "not_worse_than": null, "look_again": {"users": 5_200, "days": 6},
         "smallest_effect": {"fixed": 0.011, "always_valid": 0.016, "days_fixed": 4, "days_always_valid": 6},
+        "by": [{"value": "wechat", "treatment_rate": 0.031, "control_rate": 0.01, "absolute_lift": 0.021},
+               {"value": "other", "treatment_rate": 0.101, "control_rate": 0.11, "absolute_lift": -0.009}],
         "sentence": {"en": "No difference is proven ...", "zh": "..."},
     });
     json!({

@@ -4,6 +4,19 @@
 
 use utoipa::ToSchema;
 
+/// What one value of a metric's `by` adds or takes.
+#[derive(ToSchema)]
+pub(super) struct ByEntry {
+    /// The value; `other` for all that are not listed.
+    pub(super) value: String,
+    /// The variant's rate, weighted over the stages.
+    pub(super) treatment_rate: f64,
+    /// Control's, with the same weights.
+    pub(super) control_rate: f64,
+    /// Their difference.
+    pub(super) absolute_lift: f64,
+}
+
 /// A shape with fields of its own, and those that tell how far two means, or two ratios, are apart.
 macro_rules! difference {
     ($(#[$of:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $type:ty,)* }) => {

@@ -1,6 +1,6 @@
 //! English.
 
-use super::{Figures, GuardFigures, Guarded, LONG_DAYS, Next, Told};
+use super::{Figures, GuardFigures, Guarded, LONG_DAYS, Limited, Next, Told};
 use crate::stats::compare::Better;
 use crate::stats::figures::{Verdict, Why};
 use crate::stats::guardrail::State;
@@ -67,7 +67,12 @@ fn rates(did: &str, figures: &Figures) -> String {
 fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
     let Figures { difference, low, high, confidence, .. } = figures;
     let lead = told.variant.map_or_else(String::new, |variant| format!("Variant “{variant}”: "));
-    let mut text = if told.nobody_converted {
+    let mut text = if let Some(among) = told.among {
+        format!(
+            "{lead}Not beyond chance among the {among} compared: {}, {difference} points; by itself {low} to {high} points ({confidence} % sure), but of so many some look so without a difference.",
+            rates(did, figures)
+        )
+    } else if told.nobody_converted {
         format!(
             "{lead}Nobody {did} yet, with it or without it; a difference of {low} to {high} points is possible ({confidence} % sure)."
         )
@@ -95,6 +100,8 @@ fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
             " An effect of {} % would have shown by now in four of five cases: do not wait for one of that size.",
             told.min_effect
         ),
+        Next::Untold => String::new(),
+        Next::Shut => " It is shut, so nobody joins: waiting will not settle it.".to_owned(),
         Next::Standing => " Nobody joined in the last days: waiting will not settle it, opening it wider can.".to_owned(),
         Next::Unknown => " It is too early to say when to look again.".to_owned(),
     });
@@ -107,6 +114,10 @@ fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
 fn nothing(told: &Told<'_>, did: &str) -> String {
     let lead = told.variant.map_or_else(String::new, |variant| format!("Variant “{variant}”: "));
     let text = match told.why.unwrap_or(Why::NothingExposed) {
+        Why::Maturing if told.some_matured => format!(
+            "Too early to compare: there are not yet shoppers on both sides whose time to act is over; {} still have time.",
+            told.maturing.as_deref().unwrap_or("others")
+        ),
         Why::Maturing => match &told.maturing {
             Some(many) => format!("Too early to compare: {many} shoppers are measured, and all still have time to act."),
             None => "Too early to compare: every shopper measured still has time to act.".to_owned(),
@@ -135,9 +146,13 @@ fn because(why: Why, did: &str) -> String {
             )
         }
         Why::NothingExposed => "nobody has been measured in this time.".to_owned(),
+        Why::Maturing => "shoppers are measured, but their time to act is not over yet.".to_owned(),
         other => format!("{}.", other.detail()),
     }
 }
+
+/// What a guardrail says where shares are wrong.
+const DISTRUSTED: &str = "but do not trust these figures: shoppers arrived in other shares than the percentages say. Do not open further; find out why first.";
 
 pub(super) fn margin(told: &Guarded<'_>) -> String {
     let (noun, did) = step(told.step);
@@ -152,6 +167,9 @@ pub(super) fn margin(told: &Guarded<'_>) -> String {
     let rates = format!(
         "{treatment} % of shoppers with the entry {did}, {control} % of those without it, {difference} points"
     );
+    if told.distrusted {
+        return format!("Guardrail not proven, {noun}: {rates}; {DISTRUSTED}");
+    }
     match told.state {
         State::Broken => format!(
             "Guardrail broken, {noun}: {rates}; a rise of at least {low} points is proven, {allowed} are allowed. Roll back now."
@@ -174,15 +192,28 @@ fn sentence(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-pub(super) fn limit(key: &str, state: State, rate: Option<&str>, limit: &str) -> String {
-    let (noun, did) = step(key);
-    let Some(rate) = rate else {
-        return format!(
-            "Guardrail on {noun}: nobody has been measured yet, so nothing is proven; {limit} % are allowed. Do not open further."
-        );
+pub(super) fn limit(told: &Limited<'_>) -> String {
+    let (noun, did) = step(told.step);
+    let limit = &told.limit;
+    let rate = match &told.rate {
+        Ok(rate) => rate,
+        Err(Why::NothingExposed) => {
+            return format!(
+                "Guardrail on {noun}: nobody has been measured yet, so nothing is proven; {limit} % are allowed. Do not open further."
+            );
+        }
+        Err(why) => {
+            return format!(
+                "Guardrail on {noun}: {} Nothing is proven; {limit} % are allowed. Do not open further.",
+                sentence(&because(*why, &did))
+            );
+        }
     };
     let rates = format!("{rate} % of shoppers with the entry {did}, {limit} % are allowed");
-    match state {
+    if told.distrusted {
+        return format!("Guardrail not proven, {noun}: {rates}; {DISTRUSTED}");
+    }
+    match told.state {
         State::Broken => {
             format!("Guardrail broken, {noun}: {rates}, and it is proven to be over it. Roll back now.")
         }

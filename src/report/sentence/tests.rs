@@ -3,7 +3,7 @@
 
 use super::{About, Words, comparison, limit_guardrail, margin_guardrail};
 use crate::stats::compare::{Better, Comparison, Question, Role, compare};
-use crate::stats::counts::{Count, Strata, Stratum};
+use crate::stats::counts::{Count, Strata, Stratum, Waiting};
 use crate::stats::figures::{Verdict, Why};
 use crate::stats::guardrail;
 use crate::stats::power::Pace;
@@ -16,6 +16,7 @@ const ABOUT: About<'_> = About {
     treatments: 1,
     better: Better::More,
     maturing_users: 0,
+    among: 12,
     min_effect: 0.05,
 };
 
@@ -53,8 +54,52 @@ fn guarded(failed: (u64, u64), control: (u64, u64), margin: f64) -> Words {
     margin_guardrail(&found, "payment_failed")
 }
 
+fn maturing_guardrail() -> Words {
+    let found = guardrail::margin(&Strata::default(), 0.005);
+    margin_guardrail(&found.explained(|_| Why::Maturing), "payment_failed")
+}
+
+fn distrusted_guardrail(failed: (u64, u64)) -> Words {
+    let strata = strata(failed, (2_000, 100_000));
+    let found = guardrail::margin(&Strata { strata: &strata, ..Strata::default() }, 0.005);
+    margin_guardrail(&found.distrusted(), "payment_failed")
+}
+
+fn distrusted_limit(converted: u64) -> Words {
+    let found = guardrail::limit(Count { units: 1_000, converted }, 0.03);
+    limit_guardrail(&found.distrusted(), "complaint")
+}
+
+fn maturing_limit() -> Words {
+    let found = guardrail::limit(Count::default(), 0.03);
+    limit_guardrail(&found.explained(|_| Why::Maturing), "complaint")
+}
+
 fn limited(converted: u64, units: u64, limit: f64) -> Words {
     limit_guardrail(&guardrail::limit(Count { units, converted }, limit), "complaint")
+}
+
+/// Failures as a metric beside the goal.
+fn beside(failed: (u64, u64), maturing_users: u64, verdict: Option<Verdict>) -> Words {
+    let about = About { goal: "payment_failed", better: Better::Less, maturing_users, ..ABOUT };
+    let strata = strata(failed, (2_000, 100_000));
+    let found = compare(&Question { role: Role::Metric, pace: None, ..question(&strata, &about) });
+    comparison(&Comparison { verdict: verdict.unwrap_or(found.verdict), ..found }, &about)
+}
+
+/// The variant's windows have closed, control's have not.
+fn half_matured() -> Words {
+    let strata = strata((130, 1_000), (0, 0));
+    let waiting = Waiting { control: 310, ..Waiting::default() };
+    let about = About { maturing_users: 310, ..ABOUT };
+    comparison(&compare(&question(&strata, &about)).explained(|why| waiting.explains(why)), &about)
+}
+
+fn shut() -> Words {
+    let strata = strata((130, 1_000), (120, 1_000));
+    let found = compare(&Question { pace: None, ..question(&strata, &ABOUT) });
+    let shut = |why| if why == Why::NoGrowth { Why::NotOpen } else { why };
+    comparison(&found.explained(shut), &ABOUT)
 }
 
 fn comparisons() -> Vec<(&'static str, Words)> {
@@ -88,6 +133,11 @@ fn comparisons() -> Vec<(&'static str, Words)> {
         ),
         ("undecided, days away", asked(&counts_near, |question| question.pace = Some(FAST))),
         ("undecided, nobody joins", asked(&small, |question| question.pace = None)),
+        ("undecided, shut", shut()),
+        ("another metric, undecided", beside((2_010, 100_000), 0, None)),
+        ("another metric, undecided, others maturing", beside((2_010, 100_000), 517, None)),
+        ("another metric, more", beside((2_600, 100_000), 0, None)),
+        ("another metric, not beyond chance", beside((2_600, 100_000), 0, Some(Verdict::Undecided))),
         ("undecided, tight enough", asked(&narrow, |question| question.min_effect = 0.05)),
         ("undecided, not worse", asked(&narrow, |question| question.margin = Some(0.01))),
         ("undecided, a year or more", asked(&small, |question| question.min_effect = 0.005)),
@@ -101,6 +151,7 @@ fn comparisons() -> Vec<(&'static str, Words)> {
         ("only testers", none(Why::OnlyFixed, ABOUT)),
         ("the goal is in the funnel", none(Why::GoalInFunnel, About { goal: "entry_paid", ..ABOUT })),
         ("nobody yet", none(Why::NothingExposed, ABOUT)),
+        ("control maturing", half_matured()),
         ("maturing only", none(Why::Maturing, About { maturing_users: 310, ..ABOUT })),
     ]
 }
@@ -114,6 +165,11 @@ fn guardrails() -> Vec<(&'static str, Words)> {
         ("margin undecided", guarded((20, 1_000), (18, 1_000), 0.005)),
         ("margin of nothing, undecided", guarded((0, 1_000), (0, 1_000), 0.0)),
         ("margin without control", guarded((20, 1_000), (0, 0), 0.005)),
+        ("margin, all maturing", maturing_guardrail()),
+        ("margin holds, shares do not fit", distrusted_guardrail((2_010, 100_000))),
+        ("margin broken, shares do not fit", distrusted_guardrail((4_000, 100_000))),
+        ("limit holds, shares do not fit", distrusted_limit(10)),
+        ("limit, all maturing", maturing_limit()),
         ("limit broken", limited(60, 1_000, 0.03)),
         ("limit holds", limited(10, 1_000, 0.03)),
         ("limit undecided", limited(28, 1_000, 0.03)),
@@ -189,4 +245,12 @@ fn who_still_has_time_has_joined() {
     assert!(words(0).contains("Nobody joined"), "{}", words(0));
     let joined = words(517);
     assert!(!joined.contains("Nobody joined") && joined.contains("517 shoppers still have time"), "{joined}");
+}
+
+#[test]
+fn no_ramp_goes_on_where_shares_are_wrong() {
+    for words in [distrusted_guardrail((2_010, 100_000)), distrusted_limit(10)] {
+        assert!(words.en.contains("Do not open further") && !words.en.contains("may go on"), "{}", words.en);
+        assert!(words.zh.contains("请勿继续放量") && !words.zh.contains("可以继续放量"), "{}", words.zh);
+    }
 }

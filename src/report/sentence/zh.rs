@@ -1,6 +1,6 @@
 //! Simplified Chinese.
 
-use super::{Figures, GuardFigures, Guarded, LONG_DAYS, Next, Told};
+use super::{Figures, GuardFigures, Guarded, LONG_DAYS, Limited, Next, Told};
 use crate::stats::compare::Better;
 use crate::stats::figures::{Verdict, Why};
 use crate::stats::guardrail::State;
@@ -63,7 +63,12 @@ fn lead(told: &Told<'_>) -> String {
 fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
     let Figures { difference, low, high, confidence, .. } = figures;
     let lead = lead(told);
-    let mut text = if told.nobody_converted {
+    let mut text = if let Some(among) = told.among {
+        format!(
+            "{lead}在比较的 {among} 项中不能排除偶然：{}，相差 {difference} 个百分点；单看这一项在 {low} 到 {high} 个百分点之间（{confidence}% 把握），但比较这么多项时，没有差异也会有个别如此。",
+            rates(did, figures)
+        )
+    } else if told.nobody_converted {
         format!(
             "{lead}无论有没有它，目前都没有用户{did}；差异可能在 {low} 到 {high} 个百分点之间（{confidence}% 把握）。"
         )
@@ -87,6 +92,8 @@ fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
         Next::Enough => {
             format!("若有 {}% 的效果，五次中有四次此时已能看出：不必再等这么大的效果。", told.min_effect)
         }
+        Next::Untold => String::new(),
+        Next::Shut => "入口已关闭，不会有新用户加入：继续等待不会有结论。".to_owned(),
         Next::Standing => "最近几天没有新用户加入：继续等待不会有结论，扩大放量才可能有。".to_owned(),
         Next::Unknown => "现在还无法判断何时再看。".to_owned(),
     });
@@ -98,6 +105,10 @@ fn undecided(told: &Told<'_>, did: &str, figures: &Figures) -> String {
 
 fn nothing(told: &Told<'_>, did: &str) -> String {
     let text = match told.why.unwrap_or(Why::NothingExposed) {
+        Why::Maturing if told.some_matured => format!(
+            "现在比较为时过早：双方尚未都有观察期已结束的用户；{}仍在观察期内。",
+            told.maturing.as_ref().map_or_else(|| "其他用户".to_owned(), |many| format!("{many} 名用户"))
+        ),
         Why::Maturing => match &told.maturing {
             Some(many) => format!("现在比较为时过早：已记录 {many} 名用户，都仍在观察期内。"),
             None => "现在比较为时过早：已记录的用户都仍在观察期内。".to_owned(),
@@ -120,10 +131,14 @@ fn because(why: Why, did: &str) -> String {
             format!("目标是入口自身的一步，没有入口的用户不可能{did}。请选择双方都能达到的目标。")
         }
         Why::NothingExposed => "这段时间内没有记录到用户。".to_owned(),
+        Why::Maturing => "已有用户，但所需的用户仍在观察期内。".to_owned(),
         Why::InputInvalid => "用于计算的数字无效。".to_owned(),
         _ => "数据不足。".to_owned(),
     }
 }
+
+/// What a guardrail says where shares are wrong.
+const DISTRUSTED: &str = "但请勿相信这些数字：各组用户的比例与设定的百分比不符。请勿继续放量，先查明原因。";
 
 pub(super) fn margin(told: &Guarded<'_>) -> String {
     let [noun, did, none_did] = step(told.step);
@@ -134,6 +149,9 @@ pub(super) fn margin(told: &Guarded<'_>) -> String {
     let GuardFigures { treatment, control, difference, low, high } = figures;
     let rates =
         format!("有入口的用户中 {treatment}% {did}，没有入口的为 {control}%，相差 {difference} 个百分点");
+    if told.distrusted {
+        return format!("护栏未获证明（{noun}）：{rates}；{DISTRUSTED}");
+    }
     match told.state {
         State::Broken => {
             format!(
@@ -154,13 +172,24 @@ pub(super) fn margin(told: &Guarded<'_>) -> String {
     }
 }
 
-pub(super) fn limit(key: &str, state: State, rate: Option<&str>, limit: &str) -> String {
-    let [noun, did, _] = step(key);
-    let Some(rate) = rate else {
-        return format!("护栏“{noun}”：还没有记录到用户，尚无结论；允许 {limit}%。请勿继续放量。");
+pub(super) fn limit(told: &Limited<'_>) -> String {
+    let [noun, did, none_did] = step(told.step);
+    let limit = &told.limit;
+    let rate = match &told.rate {
+        Ok(rate) => rate,
+        Err(Why::NothingExposed) => {
+            return format!("护栏“{noun}”：还没有记录到用户，尚无结论；允许 {limit}%。请勿继续放量。");
+        }
+        Err(why) => {
+            let because = because(*why, &none_did);
+            return format!("护栏“{noun}”：{because}尚无结论；允许 {limit}%。请勿继续放量。");
+        }
     };
     let rates = format!("有入口的用户中 {rate}% {did}，允许 {limit}%");
-    match state {
+    if told.distrusted {
+        return format!("护栏未获证明（{noun}）：{rates}；{DISTRUSTED}");
+    }
+    match told.state {
         State::Broken => format!("护栏已突破（{noun}）：{rates}，已证明超过。请立即回退。"),
         State::Holds => format!("护栏完好（{noun}）：{rates}，已证明低于。可以继续放量。"),
         State::Harmed | State::Undecided => {

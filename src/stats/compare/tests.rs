@@ -1,7 +1,7 @@
 //! Every row of the table of edges, and the verdicts.
 
 use super::{Better, Comparison, Question, Role, compare};
-use crate::stats::counts::{Count, Pair, Strata, Stratum};
+use crate::stats::counts::{Count, Pair, Strata, Stratum, Waiting};
 use crate::stats::figures::{Note, Span, Verdict, Why};
 use crate::stats::power::Pace;
 
@@ -53,6 +53,11 @@ fn without_two_arms_there_is_no_comparison() {
     }
     let maturing = compare(&Question { maturing_users: 7, ..question(&[]) });
     assert_eq!(maturing.why, Some(Why::Maturing));
+    // Control has come, its windows are open.
+    let waiting = Waiting { control: 7, ..Waiting::default() };
+    let waits = compare(&question(&[stratum(1, (5, 10), (0, 0))])).explained(|why| waiting.explains(why));
+    assert_eq!((waits.why, waits.stages_left_out.as_slice()), (Some(Why::Maturing), &[1][..]));
+    assert!(has(&waits, "always_valid_p", Why::Maturing) && has(&waits, "smallest_effect", Why::Maturing));
 }
 
 #[test]
@@ -210,4 +215,33 @@ fn the_next_look_waits_for_the_declared_effect_not_the_seen_one() {
     let strata = [stratum(1, (120, 1_000), (120, 1_000))];
     let still = compare(&Question { pace: None, ..question(&strata) });
     assert!(still.look_again.is_none() && has(&still, "look_again", Why::NoGrowth));
+}
+
+#[test]
+fn only_the_goal_is_told_when_to_look_again() {
+    for strata in [
+        [stratum(1, (120, 1_000), (120, 1_000))],
+        [stratum(1, (1_400, 10_000), (1_150, 10_000))],
+        [stratum(1, (0, 1_000), (0, 1_000))],
+    ] {
+        for pace in [None, question(&[]).pace] {
+            let found = compare(&Question { role: Role::Metric, pace, ..question(&strata) });
+            assert!(found.look_again.is_none() && has(&found, "look_again", Why::NotTheGoal), "{found:?}");
+            assert!(!found.notes.iter().any(|note| note.why == Why::NoGrowth), "{found:?}");
+            let power = found.power.unwrap();
+            assert!(power.mde_fixed.is_some() && power.mde_sequential.is_some());
+            if power.days_sequential.is_none() {
+                assert!(has(&found, "smallest_effect/days_always_valid", Why::NotTheGoal), "{found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_days_of_the_smallest_effect_wait_for_the_window() {
+    let strata = [stratum(1, (120, 1_000), (120, 1_000))];
+    let found = |window_hours| compare(&Question { window_hours, ..question(&strata) });
+    let days = |hours| found(hours).power.unwrap().days_sequential.unwrap();
+    assert_eq!(days(72), days(24) + 2);
+    assert_eq!(found(72).look_again.unwrap().days, days(72).min(365));
 }

@@ -292,6 +292,50 @@ impl World {
         (made.absolute_lift, made.always_valid_p)
     }
 
+    /// By value of `method`: the rates of both arms, weighted over the stages by `n_1 n_0 / (n_1 + n_0)`. Nothing where no
+    /// stage has both.
+    pub(crate) fn by(
+        &self,
+        range: Range,
+        metric: &str,
+        window: i64,
+        belongs: &dyn Fn(&ExposureRow) -> bool,
+    ) -> Vec<(&'static str, f64, f64)> {
+        let shown = self.shown(range).into_iter().filter(|row| belongs(row));
+        let closed: Vec<_> = shown.filter(|row| row.at + window + 10 * MINUTE_MS <= range.as_of).collect();
+        let of = |stage: i64, variant: &str| -> Vec<&ExposureRow> {
+            closed.iter().copied().filter(|row| row.stage == stage && row.variant == variant).collect()
+        };
+        let paid_by = |row: &ExposureRow, value: &str| {
+            self.events(row, metric, window).iter().any(|event| {
+                let attributes: Value =
+                    serde_json::from_str(event.attributes.as_deref().unwrap_or("{}")).unwrap();
+                let method = attributes["method"].as_str().unwrap_or("other");
+                value == if ["wechat", "alipay"].contains(&method) { method } else { "other" }
+            })
+        };
+        let stages: BTreeSet<i64> = closed.iter().map(|row| row.stage).collect();
+        let mut sums = ["wechat", "alipay", "other"].map(|value| (value, 0.0, 0.0));
+        let mut all = 0.0;
+        for stage in stages {
+            let (treated, control) = (of(stage, "on"), of(stage, "off"));
+            let (n1, n0) = (treated.len() as f64, control.len() as f64);
+            if n1 > 0.0 && n0 > 0.0 {
+                let weight = n1 * n0 / (n1 + n0);
+                all += weight;
+                for (value, treatment_sum, control_sum) in &mut sums {
+                    let users =
+                        |rows: &[&ExposureRow]| rows.iter().filter(|row| paid_by(row, value)).count() as f64;
+                    *treatment_sum += weight * users(&treated) / n1;
+                    *control_sum += weight * users(&control) / n0;
+                }
+            }
+        }
+        let rates =
+            sums.into_iter().map(|(value, treatment, control)| (value, treatment / all, control / all));
+        if all > 0.0 { rates.collect() } else { Vec::new() }
+    }
+
     /// Units that had more than one arm or variant under a rule.
     pub(crate) fn switched(&self, range: Range) -> usize {
         let mut ways: BTreeMap<(String, String), BTreeSet<(i64, String)>> = BTreeMap::new();

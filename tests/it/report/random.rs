@@ -17,6 +17,7 @@ use huidu::store::{ExposureRow, StepRow, StoredUnit};
 use serde_json::{Value, json};
 
 use super::plain::{Range, World};
+use super::told::every_null_has_a_note;
 use super::*;
 
 /// The quantile at which values are cut.
@@ -139,6 +140,7 @@ fn close(a: &Value, b: Option<f64>) -> bool {
 
 /// Every number of a report against the reference.
 fn check(report: &Value, world: &World, document: &Document, range: Range, place: &str) {
+    every_null_has_a_note(report, place);
     same_variants(&report["variants"], &world.variants(document, range), place);
     let (goal, window) = ("paid", 6 * HOUR_MS);
     let mut stages = world.stages(range, goal, window);
@@ -160,6 +162,11 @@ fn check(report: &Value, world: &World, document: &Document, range: Range, place
         assert!(close(&told["absolute_lift"], lift), "{place}: {metric}: {lift:?} is not {told:#}");
         assert!(close(&told["always_valid_p"], p), "{place}: {metric}: {p:?} is not {told:#}");
     }
+    same_by(
+        row(&report["comparisons"], &[("metric", goal)]),
+        &ramp.by(range, goal, window, &|_| true),
+        place,
+    );
     check_parts(report, &ramp, range, place);
     assert_eq!(report["switched_units"], world.switched(range), "{place}");
     assert_eq!(report["without_exposure"], world.without_exposure(range), "{place}");
@@ -183,6 +190,21 @@ fn near(a: &Value, b: Option<f64>) -> bool {
     match (a.as_f64(), b) {
         (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * b.abs().max(1.0),
         (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// What each value of a metric's `by` is said to add.
+fn same_by(told: &Value, own: &[(&str, f64, f64)], place: &str) {
+    let listed = told["by"].as_array().unwrap();
+    assert_eq!(listed.len(), own.len(), "{place}: {own:?} is not {told:#}");
+    for (told, (value, treatment, control)) in listed.iter().zip(own) {
+        assert!(
+            told["value"] == *value
+                && near(&told["treatment_rate"], Some(*treatment))
+                && near(&told["control_rate"], Some(*control))
+                && near(&told["absolute_lift"], Some(treatment - control)),
+            "{place}: {own:?} is not {told:#}"
+        );
     }
 }
 
@@ -212,6 +234,7 @@ fn check_parts(report: &Value, ramp: &World, range: Range, place: &str) {
         let (lift, p) = ramp.comparison_of(range, "paid", window, &|row| ramp.saw(row, shortest) == wanted);
         assert!(close(&told["absolute_lift"], lift), "{place}: {part}: {lift:?} is not {told:#}");
         assert!(close(&told["always_valid_p"], p), "{place}: {part}: {p:?} is not {told:#}");
+        same_by(told, &ramp.by(range, "paid", window, &|row| ramp.saw(row, shortest) == wanted), place);
     }
     for told in report["values"].as_array().unwrap() {
         let (metric, currency) = (told["metric"].as_str().unwrap(), told["currency"].as_str().unwrap());
