@@ -65,7 +65,7 @@ pub(crate) fn explain(notes: &mut [Note], by: impl Fn(Why) -> Why) {
 pub(crate) fn note_missing(notes: &mut Vec<Note>, missing: &[(&'static str, bool)], why: Why) {
     for (field, _) in missing.iter().filter(|(_, is_missing)| *is_missing) {
         if !notes.iter().any(|note| note.field == *field) {
-            notes.push(Note { field: *field, why });
+            notes.push(Note { field, why });
         }
     }
 }
