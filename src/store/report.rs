@@ -186,33 +186,36 @@ macro_rules! of_units {
 
 type Both = (&'static str, &'static str);
 
+// A `+` keeps a condition from choosing an index: rows are found by their unit. Without statistics SQLite takes flag and
+// time for narrower, and reads all earlier rows of the flag for each unit.
+
 const EXPOSURES: Both = of_units!(
     "r.unit, r.unit_attribute, r.flag, r.stage, r.rule, r.arm, r.variant, r.at,
      CASE WHEN r.flag = $2 THEN r.captured END AS captured",
     "exposures",
-    "r.at < $5",
-    "r.at < $5"
+    "+r.at < $5",
+    "+r.at < $5"
 );
 
 const OWN_EXPOSURES: Both = of_units!(
     "r.unit, r.unit_attribute, r.flag, r.stage, r.rule, r.arm, r.variant, r.at, r.captured",
     "exposures",
-    "r.flag = $2 AND r.at < $4",
-    "r.flag = $2 AND r.at < $4"
+    "+r.flag = $2 AND +r.at < $4",
+    "+r.flag = $2 AND +r.at < $4"
 );
 
 const EARLY_STOPS: Both = of_units!(
     "r.unit, r.unit_attribute, r.step, r.flag, r.stage, r.rule, r.at, r.value, r.currency, r.attributes",
     "steps",
-    "r.flag = $2 AND r.at < $5",
-    "r.flag = $2 AND r.at < $5"
+    "+r.flag = $2 AND +r.at < $5",
+    "+r.flag = $2 AND +r.at < $5"
 );
 
 const STEPS: Both = of_units!(
     "r.unit, r.unit_attribute, r.step, r.flag, r.stage, r.rule, r.at, r.value, r.currency, r.attributes",
     "steps",
-    "r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT value FROM json_each($6))))",
-    "r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT json_array_elements_text($6::json))))"
+    "+r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT value FROM json_each($6))))",
+    "+r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT json_array_elements_text($6::json))))"
 );
 
 /// Reads of one report; those of [`Store::report_snapshot`] see one state of the database.
@@ -492,38 +495,51 @@ mod tests {
     use super::*;
     use sqlx::{Connection as _, Row as _};
 
-    /// The plan of each statement over a database whose statistics make a walk over all units look cheap.
-    #[tokio::test]
-    async fn units_of_a_span_are_found_by_time_whatever_the_statistics_say() {
+    const TABLES: &str = "
+        CREATE TABLE exposures (environment, unit, unit_attribute, flag, stage, rule, arm, variant, at, captured,
+            PRIMARY KEY (environment, unit, flag, stage, rule)) WITHOUT ROWID;
+        CREATE INDEX exposures_by_at ON exposures (environment, flag, at);
+        CREATE TABLE steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency, at,
+            attributes, PRIMARY KEY (environment, unit, unit_attribute, step, id)) WITHOUT ROWID;
+        CREATE INDEX steps_by_time ON steps (environment, COALESCE(flag, 0), at);";
+    /// By which a walk over all units looks cheap.
+    const MISLEADING: &str = "
+        ANALYZE;
+        INSERT INTO sqlite_stat1 VALUES ('exposures', 'exposures', '1000 10 1 1 1 1'),
+            ('exposures', 'exposures_by_at', '1000 1000 1000 1000');
+        ANALYZE sqlite_schema;";
+    const BY_TIME: &str = "SEARCH exposures USING COVERING INDEX exposures_by_at";
+    const BY_UNIT: &str = "SEARCH r USING PRIMARY KEY (environment=? AND unit=?";
+
+    async fn database(statements: &[&'static str]) -> sqlx::SqliteConnection {
         let mut db = sqlx::SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        sqlx::raw_sql(
-            "CREATE TABLE exposures (environment, unit, unit_attribute, flag, stage, rule, arm, variant, at, captured,
-                 PRIMARY KEY (environment, unit, flag, stage, rule)) WITHOUT ROWID;
-             CREATE INDEX exposures_by_at ON exposures (environment, flag, at);
-             CREATE TABLE steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency, at,
-                 attributes, PRIMARY KEY (environment, unit, unit_attribute, step, id)) WITHOUT ROWID;
-             ANALYZE;
-             INSERT INTO sqlite_stat1 VALUES ('exposures', 'exposures', '1000 10 1 1 1 1'),
-                 ('exposures', 'exposures_by_at', '1000 1000 1000 1000');
-             ANALYZE sqlite_schema;",
-        )
-        .execute(&mut db)
-        .await
-        .unwrap();
-        let mut plan = async |sql: String| {
-            let rows =
-                sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut db);
-            let rows = rows.await.unwrap();
-            rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
-        };
+        for statement in statements {
+            sqlx::raw_sql(*statement).execute(&mut db).await.unwrap();
+        }
+        db
+    }
+
+    async fn plan(db: &mut sqlx::SqliteConnection, sql: &str) -> String {
+        let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(sql).fetch_all(db).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+    }
+
+    #[tokio::test]
+    async fn units_of_a_span_are_found_by_time_and_rows_by_unit_whatever_the_statistics_say() {
+        let mut unknown = database(&[TABLES]).await;
+        let mut misled = database(&[TABLES, MISLEADING]).await;
         for (sqlite, postgres) in [EXPOSURES, OWN_EXPOSURES, EARLY_STOPS, STEPS] {
-            let by_time = "SEARCH exposures USING COVERING INDEX exposures_by_at";
-            let hinted = plan(sqlite.to_owned()).await;
-            assert!(hinted.contains(by_time), "{sqlite}\n{hinted}");
+            for db in [&mut unknown, &mut misled] {
+                let plan = plan(db, sqlite).await;
+                assert!(plan.contains(BY_TIME) && plan.contains(BY_UNIT), "{sqlite}\n{plan}");
+            }
             // Without the hint it would be misled, or this test could not fail.
-            let bare = plan(sqlite.replace("INDEXED BY exposures_by_at", "")).await;
-            assert!(!bare.contains(by_time), "{sqlite}\n{bare}");
+            let bare = plan(&mut misled, &sqlite.replace("INDEXED BY exposures_by_at", "")).await;
+            assert!(!bare.contains(BY_TIME), "{sqlite}\n{bare}");
             assert!(!postgres.contains("INDEXED"));
         }
+        let bare = plan(&mut unknown, &OWN_EXPOSURES.0.replace('+', "")).await;
+        assert!(!bare.contains(BY_UNIT), "{bare}");
     }
 }
