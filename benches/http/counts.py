@@ -81,11 +81,10 @@ def counted(server, folder, call, threads):
 def cases(server, connection):
     """By name: which threads count, and the call."""
     client, sender = server.keys["client"], server.keys["server"]
-    user = {"id": "tester-1", "app_version": "10.9.1", "region": "CN-31"}
     tester = {"targetingKey": "tester-1", "app_version": "10.9.1", "region": "CN-31", "order": run.ORDER, "goods": run.GOODS}
     single = json.dumps({"context": tester}).encode()
     bulk = json.dumps({"context": {**tester, "targetingKey": "u-4711"}}).encode()
-    decisions = json.dumps({"placement": "checkout", "user": user, "order": {**run.ORDER, "goods": run.GOODS}}).encode()
+    decisions = run.entries_of_both(server).encode()
     one = "/ofrep/v1/evaluate/flags/wechat-scan-pay"
 
     def asked(path, key, body, status):

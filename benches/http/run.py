@@ -38,6 +38,7 @@ GOODS = [
     {"id": "g-2", "category": "books", "merchant": "m-9", "price": 3900, "quantity": 1},
 ]
 ORDER = {"id": "o-20261124-1", "amount": 49800, "currency": "CNY"}
+TESTER = {"id": "tester-1", "app_version": "10.9.1", "region": "CN-31"}
 
 
 def realistic(number):
@@ -114,6 +115,21 @@ def call(server, method, path, key, body, headers=None):
         return answer.read(), answer.headers
 
 
+def entries_of_both(server):
+    """A body of `/v1/decisions` for which both entries take both goods. Salts differ from start to start: without a search it
+    would be answered with one token at some starts and with two at others."""
+    taken = []
+    for number in range(1, 200):
+        goods = GOODS[len(taken)] | {"id": f"g-{number}"}
+        body = {"placement": "checkout", "user": TESTER, "order": {**ORDER, "goods": [*taken, goods]}}
+        answer = json.loads(call(server, "POST", "/v1/decisions", server.keys["client"], body)[0])
+        if all(len(entry["goods"]["eligible"]) == len(taken) + 1 for entry in answer["entries"]):
+            taken.append(goods)
+        if len(taken) == len(GOODS):
+            return json.dumps(body)
+    sys.exit("no two goods are taken by both entries")
+
+
 def wrk(url, seconds, connections, script):
     """Requests a second, the 99th percentile in ms, and how many answers were no success."""
     command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url]
@@ -165,9 +181,7 @@ def cases(server, strict, folder):
     tester = {"targetingKey": "tester-1", "app_version": "10.9.1", "region": "CN-31", "order": ORDER, "goods": GOODS}
     shopper = {**tester, "targetingKey": "u-4711"}
     single = json.dumps({"context": tester})
-    decisions = json.dumps(
-        {"placement": "checkout", "user": {"id": "tester-1", "app_version": "10.9.1", "region": "CN-31"}, "order": {**ORDER, "goods": GOODS}}
-    )
+    decisions = entries_of_both(server)
     bulk = json.dumps({"context": shopper})
     answer, headers = call(server, "POST", "/ofrep/v1/evaluate/flags", server.keys["client"], json.loads(bulk))
     tokens = answer.count(b"exposureToken")
