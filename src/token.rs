@@ -36,6 +36,9 @@ pub const STREAM_EPOCHS_MAX: i64 = 2;
 const TOKEN_BYTES_MAX: usize = 4_096;
 /// Room for a token of usual texts, and for its text behind it.
 const TOKEN_BYTES_EXPECTED: usize = 320;
+/// Bytes that the base64 library takes at a time, and from how many on.
+const BLOCK: usize = 24;
+const BLOCKS_FROM: usize = 128;
 const FORMAT: u8 = 1;
 const HEAD: usize = 10;
 const TAG: usize = 16;
@@ -295,11 +298,15 @@ fn nonce(head: &[u8]) -> Nonce {
 
 /// Replaces the bytes from `from` on by their base64url text; how long that is.
 fn as_text(out: &mut Vec<u8>, from: usize) -> Option<usize> {
-    let end = out.len();
-    let length = end - from;
-    out.resize(end + length.div_ceil(3) * 4, 0);
-    let (bytes, text) = out.get_mut(from..)?.split_at_mut_checked(length)?;
-    let written = URL_SAFE_NO_PAD.encode_slice(&*bytes, text).ok()?;
+    let length = out.len() - from;
+    // The library writes 32 characters at a time from 128 bytes on, while 32 more are there: with zeros behind, all of a
+    // token. What they come to stands behind its text.
+    let padded = (length.next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
+    let end = from + padded;
+    out.resize(end + padded.div_ceil(3) * 4, 0);
+    let (bytes, text) = out.get_mut(from..)?.split_at_mut_checked(padded)?;
+    URL_SAFE_NO_PAD.encode_slice(&*bytes, text).ok()?;
+    let written = (length * 4).div_ceil(3);
     out.copy_within(end..end + written, from);
     Some(written)
 }
@@ -563,6 +570,15 @@ mod tests {
         fn any_pass_survives(key in "\\PC{0,60}", environment in 0..i64::from(u32::MAX), epoch in 0..131_072_i64) {
             let pass = StreamPass { environment, key: key.into(), epoch };
             prop_assert_eq!(keys().open_stream(&seal_stream(&keys(), &pass), epoch), Ok(pass));
+        }
+
+        #[test]
+        fn any_bytes_are_written_as_the_library_writes_them(before in 0..9_usize, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut out = vec![b'x'; before];
+            out.extend_from_slice(&bytes);
+            let written = as_text(&mut out, before).unwrap();
+            prop_assert_eq!(&out[before..before + written], URL_SAFE_NO_PAD.encode(&bytes).as_bytes());
+            prop_assert_eq!(&out[..before], &*vec![b'x'; before]);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! `POST /v1/events` and `POST /v1/tokens/verify`.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
@@ -24,16 +26,33 @@ use crate::token::Exposure;
 
 /// Bytes of a call's body.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// A body of more is read and checked beside the workers, since a hundred events take them a millisecond.
+const BESIDE_BYTES: usize = 8 << 10;
 /// Bytes of a call that checks a token.
 pub(super) const VERIFY_BYTES_MAX: usize = 64 << 10;
 
 /// Takes events; answered after the accepted ones are durable.
-pub async fn append(access: Access<Decide>, body: &[u8], service: &Service) -> Result<HttpResponse, Problem> {
+pub async fn append(
+    access: Access<Decide>,
+    body: Bytes,
+    service: &Arc<Service>,
+) -> Result<HttpResponse, Problem> {
+    let answer = if body.len() > BESIDE_BYTES {
+        let shared = service.clone();
+        service.beside(async move { take(&access, &body, &shared).await }).await??
+    } else {
+        take(&access, &body, service).await?
+    };
+    Ok(super::write::json(StatusCode::OK, answer))
+}
+
+/// The answer to events that are durable.
+async fn take(access: &Access<Decide>, body: &[u8], service: &Service) -> Result<Vec<u8>, Problem> {
     let parsed = Body::read(body).map_err(|error| refuse_body(&error))?;
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
-    let Checked { rows, rejected, clamped } = check(&access, &parsed, service).await?;
+    let Checked { rows, rejected, clamped } = check(access, &parsed, service).await?;
     let fates = service.events.append(rows, body.len()).await.map_err(|error| refuse(&error, service))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
@@ -47,7 +66,7 @@ pub async fn append(access: Access<Decide>, body: &[u8], service: &Service) -> R
         service.metrics.events_rejected.with_label_values(&[key, rejection.code]).inc();
     }
     let answer = json!({"accepted": accepted, "duplicates": duplicates, "rejected": rejected});
-    Ok(super::write::json(StatusCode::OK, answer.to_string().into_bytes()))
+    Ok(answer.to_string().into_bytes())
 }
 
 /// The events of a call, sorted.

@@ -76,7 +76,7 @@ fn unescaped(req: &Request) -> Cow<'_, str> {
 pub(super) struct Asked<'r> {
     req: &'r Request,
     payload: Payload,
-    service: &'r Service,
+    service: &'r Arc<Service>,
 }
 
 impl Asked<'_> {
@@ -109,7 +109,7 @@ async fn answer(call: Call, path: &str, asked: Asked<'_>) -> Result<HttpResponse
         Call::Append => {
             Box::pin(async {
                 let (access, body) = asked.admit(events::BODY_BYTES_MAX).await?;
-                events::append(access, &body, service).await
+                events::append(access, body, service).await
             })
             .await
         }
@@ -141,7 +141,7 @@ impl Shared {
         path: Cow<'static, str>,
         mut req: Request,
     ) -> Response<BoxBody> {
-        let service = &*self.service;
+        let service = &self.service;
         let began = service.clock.monotonic_ns();
         let id = id_of(service, req.headers());
         let span = tracing::debug_span!("request", %id);

@@ -11,16 +11,22 @@ mod report;
 mod transfer;
 mod units;
 
+use std::sync::Arc;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::access::Access;
 use super::problem::{Code, Problem};
+use super::service::Service;
 use super::{Allow as _, get, patch, post, put, resource};
+use crate::access::role::Edit;
 use crate::audiences::UploadError;
-use crate::manage::{ManageError, Page};
+use crate::live::Environment;
+use crate::manage::{Manage, ManageError, Page};
 use crate::store::StoreError;
 
 /// Bytes of a document.
@@ -234,6 +240,22 @@ impl Problem {
             ),
         }
     }
+}
+
+/// What `make` changes, checked, stored and compiled beside the workers, which decisions wait for: a flag takes
+/// milliseconds, a list of millions takes a second.
+async fn change<T, E, F>(
+    access: &Access<Edit>,
+    service: &Service,
+    make: impl FnOnce(Arc<Manage>, Arc<Environment>) -> F,
+) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    Problem: From<E>,
+{
+    Ok(service.beside(make(service.manage.clone(), access.environment.clone())).await??)
 }
 
 /// An answer with a version as its entity tag.

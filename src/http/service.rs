@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::problem::{Code, Problem};
@@ -64,7 +65,8 @@ impl Service {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(work, &self.background);
+        // What it logs stays the request's.
+        tasks.spawn_on(work.in_current_span(), &self.background);
         let done = tasks.join_next().await.and_then(Result::ok);
         done.ok_or_else(|| Problem::new(Code::Internal, "the work was given up; the log says why"))
     }

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{RollbackBody, page_json, tagged};
+use super::{RollbackBody, change, page_json, tagged};
 use crate::access::role::{Edit, Read};
 use crate::audiences::{Format, UploadError, checked};
 use crate::clock::rfc3339;
@@ -84,8 +84,10 @@ pub(super) async fn replace(
         }
     }
     let Head { key, precondition, caller } = head;
-    let manage = &service.manage;
-    let changed = manage.put_audience(&caller, &access.environment, &key, admitted, &precondition).await?;
+    let changed = change(&access, &service, |manage, environment| async move {
+        manage.put_audience(&caller, &environment, &key, admitted, &precondition).await
+    })
+    .await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, changed.row.version).json(audience_json(&access.environment, &changed.row)))
 }
@@ -179,7 +181,10 @@ async fn edit(
         })?;
     }
     let caller = caller(req, &access.actor, reason)?;
-    let changed = service.manage.edit_audience(&caller, &access.environment, &key, editing, &ids).await?;
+    let changed = change(access, service, |manage, environment| async move {
+        manage.edit_audience(&caller, &environment, &key, editing, &ids).await
+    })
+    .await?;
     let count = if editing == Editing::Add { "added" } else { "removed" };
     Ok(turned(&access.environment, &changed, count))
 }
@@ -205,9 +210,10 @@ pub(super) async fn roll_back(
     let precondition = if_match(&req)?;
     let RollbackBody { version, reason } = typed(&body.0)?;
     let caller = caller(&req, &access.actor, reason)?;
-    let manage = &service.manage;
-    let changed =
-        manage.roll_back_audience(&caller, &access.environment, &key, version, &precondition).await?;
+    let changed = change(&access, &service, |manage, environment| async move {
+        manage.roll_back_audience(&caller, &environment, &key, version, &precondition).await
+    })
+    .await?;
     Ok(tagged(StatusCode::OK, changed.row.version).json(audience_json(&access.environment, &changed.row)))
 }
 
@@ -224,7 +230,10 @@ pub(super) async fn delete(
         false => Precondition::Any,
     };
     let caller = caller(&req, &access.actor, None)?;
-    service.manage.delete_audience(&caller, &access.environment, &key, &precondition).await?;
+    change(&access, &service, |manage, environment| async move {
+        manage.delete_audience(&caller, &environment, &key, &precondition).await
+    })
+    .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

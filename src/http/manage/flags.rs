@@ -1,6 +1,9 @@
 //! Flags over HTTP.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
+use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -25,8 +28,9 @@ use crate::http::ofrep::refuse_context;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Query, caller, if_match, named, number, precondition};
 use crate::http::service::Service;
+use crate::live::Environment;
 use crate::manage::flags::{Changed, RolloutChange, StateChange};
-use crate::manage::{Page, Precondition};
+use crate::manage::{Manage, ManageError, Page, Precondition};
 use crate::store::VersionRow;
 
 /// A flag as it is read and answered.
@@ -44,14 +48,29 @@ fn flag_json(flag: &CompiledFlag) -> Value {
     })
 }
 
-fn answer(changed: &Changed) -> Result<HttpResponse, Problem> {
-    let flag =
-        changed.flag().ok_or_else(|| Problem::new(Code::Internal, "the flag is stored, but not served"))?;
-    let mut body = flag_json(flag);
-    if let (Value::Object(body), false) = (&mut body, changed.warnings.is_empty()) {
-        body.insert("warnings".into(), json!(changed.warnings));
-    }
-    Ok(tagged(if changed.created { StatusCode::CREATED } else { StatusCode::OK }, flag.version).json(body))
+/// Changes a flag, and makes the answer there.
+async fn change<F: Future<Output = Result<Changed, ManageError>> + Send + 'static>(
+    access: &Access<Edit>,
+    service: &Service,
+    make: impl FnOnce(Arc<Manage>, Arc<Environment>) -> F,
+) -> Result<HttpResponse, Problem> {
+    let answered = super::change(access, service, |manage, environment| {
+        let made = make(manage, environment);
+        async move {
+            let changed = made.await?;
+            let flag = changed.flag();
+            let flag =
+                flag.ok_or_else(|| Problem::new(Code::Internal, "the flag is stored, but not served"))?;
+            let mut body = flag_json(flag);
+            if let (Value::Object(body), false) = (&mut body, changed.warnings.is_empty()) {
+                body.insert("warnings".into(), json!(changed.warnings));
+            }
+            let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
+            Ok::<_, Problem>((status, flag.version, body.to_string()))
+        }
+    });
+    let (status, version, body) = answered.await?;
+    Ok(tagged(status, version).content_type(ContentType::json()).body(body))
 }
 
 /// `GET .../flags`
@@ -66,7 +85,7 @@ pub(super) async fn list(access: Access<Read>, req: HttpRequest) -> Result<HttpR
         ),
         None => None,
     };
-    let wanted = |flag: &&std::sync::Arc<CompiledFlag>| {
+    let wanted = |flag: &&Arc<CompiledFlag>| {
         flag.key.as_str() > after && state.is_none_or(|state| flag.state == state)
     };
     let mut items: Vec<_> = published.snapshot.sorted().filter(wanted).take(limit + 1).cloned().collect();
@@ -99,7 +118,10 @@ pub(super) async fn replace(
     let precondition = precondition(&req)?;
     let caller = caller(&req, &access.actor, None)?;
     let document = strict(&body.0)?;
-    answer(&service.manage.put_flag(&caller, &access.environment, &key, document, &precondition).await?)
+    change(&access, &service, |manage, environment| async move {
+        manage.put_flag(&caller, &environment, &key, document, &precondition).await
+    })
+    .await
 }
 
 /// `PATCH .../flags/{key}`: a JSON Merge Patch (RFC 7396) of the document.
@@ -113,7 +135,10 @@ pub(super) async fn patch(
     let precondition = if_match(&req)?;
     let caller = caller(&req, &access.actor, None)?;
     let patch = strict(&body.0)?;
-    answer(&service.manage.patch_flag(&caller, &access.environment, &key, &patch, &precondition).await?)
+    change(&access, &service, |manage, environment| async move {
+        manage.patch_flag(&caller, &environment, &key, &patch, &precondition).await
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -137,7 +162,10 @@ pub(super) async fn roll_out(
     let RolloutBody { rule, percent, control, reason } = typed(&body.0)?;
     let caller = caller(&req, &access.actor, reason)?;
     let rollout = RolloutChange { rule, percent, control };
-    answer(&service.manage.roll_out(&caller, &access.environment, &key, rollout, &precondition).await?)
+    change(&access, &service, |manage, environment| async move {
+        manage.roll_out(&caller, &environment, &key, rollout, &precondition).await
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -189,7 +217,10 @@ async fn move_state(
     let key = named(req, "key", FlagKey::parse)?;
     let ReasonBody { reason } = typed(&body.0)?;
     let caller = caller(req, &access.actor, reason)?;
-    answer(&service.manage.move_state(&caller, &access.environment, &key, wish, &precondition).await?)
+    change(access, service, |manage, environment| async move {
+        manage.move_state(&caller, &environment, &key, wish, &precondition).await
+    })
+    .await
 }
 
 /// `POST .../flags/{key}/rollback`
@@ -203,7 +234,10 @@ pub(super) async fn roll_back(
     let precondition = if_match(&req)?;
     let RollbackBody { version, reason } = typed(&body.0)?;
     let caller = caller(&req, &access.actor, reason)?;
-    answer(&service.manage.roll_back(&caller, &access.environment, &key, version, &precondition).await?)
+    change(&access, &service, |manage, environment| async move {
+        manage.roll_back(&caller, &environment, &key, version, &precondition).await
+    })
+    .await
 }
 
 /// The part of an explanation's body that is no context.

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::BODY_BYTES_MAX;
+use super::{BODY_BYTES_MAX, change};
 use crate::access::role::{Administer, Edit, Read, Right as _};
 use crate::engine::key::FlagKey;
 use crate::http::access::Access;
@@ -56,21 +56,24 @@ pub(super) async fn promote(
         return Err(invalid("`from` is another environment than the one promoted to".into()));
     }
     let parts = parts.map_or(Ok(Parts::All), Parts::parse).map_err(invalid)?;
-    let promotion = Promotion { flag: &flag, from: &source, parts, dry_run };
-    let promoted = service.manage.promote(&caller, &access.environment, &promotion, &precondition).await?;
-    Ok(HttpResponse::Ok().json(json!({
-        "dry_run": dry_run,
-        "flag": flag,
-        "from": source.key,
-        "from_version": promoted.from_version,
-        "environment": access.environment.key,
-        "action": promoted.action.as_str(),
-        "version": promoted.version,
-        "state": promoted.state.as_str(),
-        "diff": promoted.diff,
-        "warnings": promoted.warnings,
-        "snapshot": promoted.snapshot,
-    })))
+    let promoted = change(&access, &service, |manage, environment| async move {
+        let promotion = Promotion { flag: &flag, from: &source, parts, dry_run };
+        let promoted = manage.promote(&caller, &environment, &promotion, &precondition).await?;
+        Ok::<_, Problem>(json!({
+            "dry_run": dry_run,
+            "flag": flag,
+            "from": source.key,
+            "from_version": promoted.from_version,
+            "environment": environment.key,
+            "action": promoted.action.as_str(),
+            "version": promoted.version,
+            "state": promoted.state.as_str(),
+            "diff": promoted.diff,
+            "warnings": promoted.warnings,
+            "snapshot": promoted.snapshot,
+        }))
+    });
+    Ok(HttpResponse::Ok().json(promoted.await?))
 }
 
 /// `GET .../export?secrets=`: the whole environment as one document; with `secrets=true`, which only admins may, with salts.
@@ -100,7 +103,10 @@ pub(super) async fn import(
     let caller = caller(&req, &access.actor, None)?;
     let value = blocking(move || strict_export(&body.0)).await?;
     let run = if dry_run { Run::Dry } else { Run::Whole };
-    let done = service.manage.import(&caller, &access.environment, value, run).await?;
+    let done = change(&access, &service, |manage, environment| async move {
+        manage.import(&caller, &environment, value, run).await
+    })
+    .await?;
     let flags = done.flags.iter().map(|flag| {
         json!({"key": flag.key, "action": flag.action.as_str(), "version": flag.version, "diff": flag.diff})
     });

@@ -164,3 +164,43 @@ fn what_decisions_do_not_wait_for_stands_back_behind_them() {
         assert!(named.all(|(_, nice)| *nice == own + 5), "{name}: {other:?}");
     }
 }
+
+/// Nanoseconds of processor time (proc(5): schedstat) of the threads that decide, and of all others.
+fn spent(pid: u32) -> (u64, u64) {
+    let (mut decide, mut others) = (0, 0);
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let task = task.unwrap().path();
+        let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let time: u64 = read("schedstat").split(' ').next().unwrap().parse().unwrap_or_default();
+        if read("comm").starts_with("actix-server") { decide += time } else { others += time }
+    }
+    (decide, others)
+}
+
+#[test]
+fn changes_and_many_events_cost_what_decides_little() {
+    let huidu = Huidu::start_with(&[("WORKERS", "1")]);
+    let mut flag = ramp("large", 10.0, 10.0);
+    let conditions: Vec<Value> = (0..900)
+        .map(|n| json!({"attribute": "user.app_version", "op": "semver_gte", "value": format!("1.2.{n}")}))
+        .collect();
+    let all_of = json!({"id": "many", "when": {"all_of": conditions}, "serve": {"variant": "on"}});
+    flag["rules"].as_array_mut().unwrap().insert(0, all_of);
+    huidu.create_flag(&flag);
+    let (decide, others) = spent(huidu.pid());
+    for version in 1..=10 {
+        flag["description"] = format!("{version}").into();
+        huidu.manage("PUT", "/flags/large", Some(version), &flag).expect(200);
+    }
+    let events: Vec<Value> = (0..500)
+        .map(|n| {
+            json!({"id": format!("e-{n}"), "type": "step", "step": "order_paid", "user_id": format!("u-{n}"), "value": 1, "currency": "CNY"})
+        })
+        .collect();
+    for _ in 0..10 {
+        huidu.events(&huidu.server, &json!(events)).expect(200);
+    }
+    let now = spent(huidu.pid());
+    let (decide, others) = (now.0 - decide, now.1 - others);
+    assert!(decide * 4 < others, "{decide} ns where decisions are made, {others} beside");
+}
