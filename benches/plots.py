@@ -2,6 +2,9 @@
 """Draws how costs grow, from what the benchmarks measured last, into docs/performance-scale.svg. Standard library only.
 
     cargo bench --bench engine -- '^(flags|rules|listed ids|goods)/' 2>&1 | tee target/scale.txt
+    benches/http/events.py --held 100000,1000000,10000000
+    benches/http/run.py --only rates --out target/rates-bench
+    benches/streams.py --streams 1,10,100,1000,10000 --rounds 3 --storms 0 --out target/streams-bench.json
     benches/plots.py target/scale.txt
 """
 
@@ -27,6 +30,11 @@ def measured(group, name):
             estimates = json.loads((folder / "new" / "estimates.json").read_text())
             points.append((int(folder.name), estimates["median"]["point_estimate"]))
     return sorted(points)
+
+
+def kept(name):
+    """What another measurement wrote below target/."""
+    return json.loads((CRITERION.parent / f"{name}.json").read_text())
 
 
 def number(value):
@@ -76,6 +84,11 @@ def panel(title, across, lines, up=time, floor=None):
 def main():
     said = Path(sys.argv[1]).read_text()
     bytes_an_id = [(int(size), float(value)) for size, value in re.findall(r"bytes an id/(\d+): ([\d.]+)", said)]
+    events = lambda case: [(row["held"], row["events_per_second"]["median"]) for row in kept("events-bench") if row["case"] == case]
+    # Without any is drawn at a tenth of a change: no logarithm has a place for it.
+    rates = [(round(max(row["done_per_second"], 0.1), 1), row["p99_ms"]["median"] * 1e6) for row in kept("rates-bench")["rates"]]
+    streams = kept("streams-bench")
+    told = lambda name: [(row["streams"], row["p99_ms"][name] * 1e6) for row in streams]
     panels = [
         panel("A decision, as flags are added", "flags", [("one flag", measured("flags", "one decision")), ("a placement", measured("flags", "a placement"))], floor=10),
         panel("A decision, as its rules grow", "rules, of which only the last holds", [("one flag", measured("rules", "one decision"))], floor=10),
@@ -83,6 +96,9 @@ def main():
         panel("A decision, as ids are listed", "ids of the audience", [("parse and decide", measured("listed ids", "parse and decide"))], floor=100),
         panel("Building a list", "ids", [("from hashes", measured("listed ids", "build"))]),
         panel("Memory of a list", "ids", [("bytes an id", bytes_an_id)], up=lambda value: f"{value:.3g}", floor=1),
+        panel("Events taken, as events are held (SQLite)", "events held", [("100 a request, a second", events("events, 100 a request")), ("one a request", events("events, one a request"))], up=number, floor=1_000),
+        panel("99 % of decisions at full load, as flags change", "changes a second (0.1: none)", [("p99", rates)], floor=1e6),
+        panel("A change is heard, as pages listen", "open streams", [("shut, 99 %", told("kill")), ("ramped, 99 %", told("ramp"))], floor=1e5),
     ]
     columns = 2
     rows = -(-len(panels) // columns)

@@ -2,6 +2,7 @@
 """How soon many open pages hear of a change, and what an open page costs. Standard library only.
 
     cargo build --release && benches/streams.py --streams 1000
+    benches/streams.py --streams 1,100,1000,10000 --rounds 3 --storms 0 --out target/streams-bench.json    # for plots.py
 
 Starts a service of its own in a temporary folder, opens the streams from one process, and then kills, restores and
 ramps a flag. Times count from the moment at which the change's HTTP answer was read.
@@ -106,10 +107,10 @@ def line(what, times, answered):
     share = lambda part: after[min(len(after) - 1, int(len(after) * part))]
     print(f"  {what:24} first {after[0]:8.1f} ms   median {share(0.5):8.1f} ms   99 % {share(0.99):8.1f} ms"
           f"   last {after[-1]:8.1f} ms after the answer")
-    return after[-1]
+    return after[-1], share(0.99)
 
 
-async def measure(host, port, pid, args):
+async def measure(host, port, pid, args, streams):
     document = {"key": "bench", "value_type": "boolean", "variants": {"off": False, "on": True}, "off_variant": "off",
                 "rules": [{"id": "ramp", "serve": {"rollout": {"percent": 5}}}]}
     flag, _ = await call(host, port, "PUT", FLAG, document, ["If-None-Match: *"])
@@ -117,12 +118,12 @@ async def measure(host, port, pid, args):
     pages = Pages(host, port, ADMIN)
     before = resident_kib(pid)
     began = time.perf_counter()
-    await pages.open(args.streams)
+    await pages.open(streams)
     took = time.perf_counter() - began
     await asyncio.sleep(1)
     open_kib = resident_kib(pid)
-    print(f"{args.streams} streams opened in {took:.2f} s; resident {before} -> {open_kib} KiB,"
-          f" {(open_kib - before) / args.streams:.1f} KiB a stream")
+    print(f"{streams} streams opened in {took:.2f} s; resident {before} -> {open_kib} KiB,"
+          f" {(open_kib - before) / streams:.1f} KiB a stream")
     number = max(max(page.heard) for page in pages.all)
     last = {"kill": [], "restore": [], "ramp": []}
     for turn in range(args.rounds):
@@ -132,31 +133,45 @@ async def measure(host, port, pid, args):
             version, number = flag["version"], number + 1
             last[name].append(line(f"{name} {turn + 1}", await pages.hear(number), answered))
     for name, times in last.items():
-        print(f"{name}: the last page heard {statistics.median(times):.0f} ms after the answer (median of {args.rounds} rounds)")
+        latest = statistics.median(time for time, _ in times)
+        print(f"{name}: the last page heard {latest:.0f} ms after the answer (median of {args.rounds} rounds)")
     for _ in range(args.storms):
         pages.abort()
         began = time.perf_counter()
-        await pages.open(args.streams)
+        await pages.open(streams)
         took = time.perf_counter() - began
         print(f"all aborted and back in {took:.2f} s; resident {resident_kib(pid)} KiB")
     began = time.perf_counter()
     os.kill(pid, signal.SIGTERM)
     pages.lost = 0
-    while pages.lost < args.streams:
+    while pages.lost < streams:
         await asyncio.sleep(0.01)
     print(f"SIGTERM: all streams ended after {time.perf_counter() - began:.2f} s")
+    return {
+        "streams": streams,
+        "kib_a_stream": (open_kib - before) / streams,
+        "p99_ms": {name: statistics.median(time for _, time in times) for name, times in last.items()},
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", default="target/release/huidu")
-    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--streams", default="1000", help="how many; several numbers with commas: one after the other, each with a service of its own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--storms", type=int, default=3, help="how often all streams are aborted and opened again")
+    parser.add_argument("--out", help="where to write what was measured, as JSON")
     args = parser.parse_args()
-    binary = os.path.abspath(args.binary)
+    measured = [serve(os.path.abspath(args.binary), args, int(streams)) for streams in args.streams.split(",")]
+    if args.out:
+        with open(args.out, "w") as out:
+            json.dump(measured, out, indent=2)
+
+
+def serve(binary, args, streams):
+    """What `streams` of them see of a service of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        room = str(2 * args.streams)
+        room = str(2 * streams)
         env = {"HUIDU_DATA_DIR": folder, "HUIDU_LISTEN": "127.0.0.1:0", "HUIDU_BOOTSTRAP_ADMIN_KEY": ADMIN,
                "HUIDU_STREAMS_MAX": room, "HUIDU_STREAMS_PER_KEY_MAX": room, "HUIDU_LOG": "warn"}
         server = subprocess.Popen([binary, "serve"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
@@ -164,10 +179,11 @@ def main():
             host, port = server.stdout.readline().rsplit("http://", 1)[1].strip().split(":")
             while server.stdout.readline().strip()[:3] != "-d ":
                 pass
-            asyncio.run(measure(host, int(port), server.pid, args))
+            measured = asyncio.run(measure(host, int(port), server.pid, args, streams))
             began = time.perf_counter()
             server.wait(20)
             print(f"... and the process {time.perf_counter() - began:.2f} s later")
+            return measured
         finally:
             server.kill()
 
