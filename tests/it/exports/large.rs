@@ -21,8 +21,8 @@ const MEMORY_KIB_MAX: u64 = 5_000;
 /// Rows enough for that.
 const ENOUGH: usize = 75_000;
 
-/// A service with `rows` exposures and as many metric steps, one of a thousand by a unit that was exposed.
-fn filled(rows: usize) -> Huidu {
+/// A service with `rows` exposures and as many metric steps, one of `every` by a unit that was exposed.
+fn filled(rows: usize, every: usize) -> Huidu {
     let huidu = Huidu::start();
     huidu.create_flag(&gift());
     let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})");
@@ -37,7 +37,7 @@ fn filled(rows: usize) -> Huidu {
                  1700000000000 + i, '{{\"user.region\":\"CN-31\"}}', 0 FROM n"
             ),
             format!(
-                "{numbers} INSERT INTO steps SELECT 1, CASE WHEN i % 1000 = 0 THEN printf('u-%012d', i) ELSE printf('x-%012d', i) END,
+                "{numbers} INSERT INTO steps SELECT 1, CASE WHEN i % {every} = 0 THEN printf('u-%012d', i) ELSE printf('x-%012d', i) END,
                  'user.id', 'order_paid', 'e-' || i, NULL, NULL, NULL, NULL, NULL, NULL, 1800000000000 + i, NULL FROM n"
             ),
         ] {
@@ -84,31 +84,42 @@ fn peak_kib(huidu: &Huidu) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_export_of_any_length_takes_the_memory_of_a_page() {
-    let huidu = filled(ENOUGH);
+    let huidu = filled(ENOUGH, 1);
+    let asked = ["exposures", "conversions"].map(|table| ["csv", "ndjson"].map(|form| (table, form)));
+    let asked = asked.as_flattened();
     // Every connection to the database has read by now what it keeps.
     for _ in 0..8 {
-        huidu.get(&path("exposures", "limit=10000&format=csv"), ADMIN).expect(200);
-        huidu.get(&path("conversions", "limit=10&format=csv"), ADMIN).expect(200);
+        for table in ["exposures", "conversions"] {
+            huidu.get(&path(table, "limit=10000&format=csv"), ADMIN).expect(200);
+        }
     }
-    let before = peak_kib(&huidu);
-    let mut wire = Reading::begin(&huidu, &path("exposures", "format=csv"), ADMIN);
-    let (mut rows, mut bytes, mut last) = (0, 0, String::new());
-    while let Some(line) = wire.line() {
-        assert!(last < line || rows == 0, "{last} before {line}");
-        (rows, bytes) = (rows + 1, bytes + line.len());
-        last = if rows == 1 { String::new() } else { line };
+    for (table, form) in asked {
+        let before = peak_kib(&huidu);
+        let mut wire = Reading::begin(&huidu, &path(table, &format!("format={form}")), ADMIN);
+        let (mut rows, mut bytes, mut last) = (0, 0, 0);
+        while let Some(line) = wire.line() {
+            bytes += line.len();
+            if line.starts_with("unit,") {
+                continue;
+            }
+            // Each row by its unit, `u-000000000001` and so on, oldest first.
+            let unit = line.split("u-").nth(1).and_then(|rest| rest.get(..12)?.parse::<usize>().ok());
+            let unit = unit.unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(unit, last + 1, "{line}");
+            (rows, last) = (rows + 1, unit);
+        }
+        assert!(wire.ended_well());
+        assert_eq!(rows, ENOUGH, "all rows of {table} as {form}");
+        // The kernel adds up what each processor counted, so the peak may even seem to sink a little.
+        let more = peak_kib(&huidu).saturating_sub(before);
+        assert!(bytes as u64 / 1024 > 2 * MEMORY_KIB_MAX, "{bytes} bytes of {table} as {form} show nothing");
+        assert!(more < MEMORY_KIB_MAX, "{more} KiB more for {bytes} bytes of {table} as {form}");
     }
-    assert!(wire.ended_well());
-    assert_eq!(rows, ENOUGH + 1, "the head and all rows");
-    // The kernel adds up what each processor counted, so the peak may even seem to sink a little.
-    let more = peak_kib(&huidu).saturating_sub(before);
-    assert!(bytes as u64 / 1024 > 2 * MEMORY_KIB_MAX, "{bytes} bytes are too few to show anything");
-    assert!(more < MEMORY_KIB_MAX, "{more} KiB more for {bytes} bytes");
 }
 
 #[test]
 fn long_stretches_without_a_row_end_an_export_in_no_form() {
-    let huidu = filled(45_500);
+    let huidu = filled(45_500, 1_000);
     let rows = lines(&huidu, "conversions", "");
     assert_eq!(rows.len(), 45);
     // A page looks at 20,000 steps at most; then it says where to go on, though it may have found little.
@@ -132,7 +143,7 @@ fn long_stretches_without_a_row_end_an_export_in_no_form() {
 
 #[test]
 fn an_export_is_cut_off_when_its_key_is_revoked_or_the_service_stops() {
-    let mut huidu = filled(MANY);
+    let mut huidu = filled(MANY, 1_000);
     let key = make_key(&huidu, "analyst", &Value::Null);
     let mut revoked = Reading::begin(&huidu, &path("exposures", "format=ndjson"), &key);
     let mut other = Reading::begin(&huidu, &path("exposures", "format=ndjson"), ADMIN);
@@ -150,7 +161,7 @@ fn an_export_is_cut_off_when_its_key_is_revoked_or_the_service_stops() {
 
 #[test]
 fn the_command_says_that_an_export_broke_off_and_how_to_go_on() {
-    let mut huidu = filled(MANY);
+    let mut huidu = filled(MANY, 1_000);
     let mut process = Command::new(huidu_program())
         .args(["exposures", "gift"])
         .env_clear()
