@@ -58,3 +58,28 @@ FROM file('exposures.ndjson', JSONEachRow,
 LEFT JOIN did AS d ON d.unit = x.unit
 GROUP BY stage, rule, variant, arm ORDER BY stage, rule, variant, arm
 SETTINGS date_time_input_format = 'best_effort', input_format_skip_unknown_fields = 1;
+
+-- The goal against control: compared inside each stage, of units whose window has closed; then pooled by h = n1 n0 / (n1 + n0),
+-- what a stage can tell (Mantel and Haenszel).
+WITH
+    did AS (
+        SELECT unit, groupArray(at) AS ats
+        FROM file('conversions.ndjson', JSONEachRow, 'unit String, step String, at DateTime64(3, \'UTC\'), flag Nullable(String)')
+        WHERE step = 'order_paid' AND flag IS NULL GROUP BY unit
+    ),
+    came AS (
+        SELECT x.stage AS stage, x.rule AS rule, x.arm AS arm, x.variant AS variant,
+               arrayExists(t -> t >= x.at AND t < x.at + INTERVAL 24 HOUR, d.ats) AS converted
+        FROM file('exposures.ndjson', JSONEachRow,
+                  'unit String, stage UInt32, rule String, arm String, variant String, at DateTime64(3, \'UTC\')') AS x
+        LEFT JOIN did AS d ON d.unit = x.unit
+        WHERE x.at + INTERVAL 24 HOUR + INTERVAL 10 MINUTE <= {as_of:DateTime64(3, 'UTC')}
+    ),
+    control AS (SELECT stage, rule, count() AS n0, avg(converted) AS p0 FROM came WHERE arm = 'control' GROUP BY stage, rule),
+    treated AS (SELECT stage, rule, variant, count() AS n1, avg(converted) AS p1
+                FROM came WHERE arm = 'treatment' GROUP BY stage, rule, variant),
+    pairs AS (SELECT rule, variant, p1, p0, n1 * n0 / (n1 + n0) AS h FROM treated INNER JOIN control USING (stage, rule))
+SELECT rule, variant, sum(h * p1) / sum(h) AS treatment_rate, sum(h * p0) / sum(h) AS control_rate,
+       sum(h * (p1 - p0)) / sum(h) AS absolute_lift
+FROM pairs GROUP BY rule, variant ORDER BY rule, variant
+SETTINGS date_time_input_format = 'best_effort', input_format_skip_unknown_fields = 1;

@@ -51,3 +51,25 @@ FROM read_ndjson('exposures.ndjson', columns = {
     unit: 'VARCHAR', stage: 'INT', rule: 'VARCHAR', arm: 'VARCHAR', variant: 'VARCHAR', "at": 'TIMESTAMP'}) AS x
 LEFT JOIN goals AS g USING (unit)
 GROUP BY ALL ORDER BY ALL;
+
+-- The goal against control: compared inside each stage, of units whose window has closed; then pooled by h = n1 n0 / (n1 + n0),
+-- what a stage can tell (Mantel and Haenszel).
+WITH goals AS (
+        SELECT unit, list("at") AS ats FROM read_ndjson('conversions.ndjson', columns = {
+            unit: 'VARCHAR', step: 'VARCHAR', "at": 'TIMESTAMP', flag: 'VARCHAR'})
+        WHERE step = 'order_paid' AND flag IS NULL GROUP BY unit
+    ),
+    came AS (
+        SELECT stage, rule, arm, variant,
+               coalesce(len(list_filter(g.ats, lambda t: t >= x."at" AND t < x."at" + INTERVAL 24 HOUR)) > 0, false) AS converted
+        FROM read_ndjson('exposures.ndjson', columns = {
+            unit: 'VARCHAR', stage: 'INT', rule: 'VARCHAR', arm: 'VARCHAR', variant: 'VARCHAR', "at": 'TIMESTAMP'}) AS x
+        LEFT JOIN goals AS g USING (unit)
+        WHERE x."at" + INTERVAL 24 HOUR + INTERVAL 10 MINUTE <= CAST($as_of AS TIMESTAMP)
+    ),
+    control AS (SELECT stage, rule, count(*) AS n0, avg(converted::INT) AS p0 FROM came WHERE arm = 'control' GROUP BY ALL),
+    treated AS (SELECT stage, rule, variant, count(*) AS n1, avg(converted::INT) AS p1 FROM came WHERE arm = 'treatment' GROUP BY ALL),
+    pairs AS (SELECT *, n1 * n0 / (n1 + n0) AS h FROM treated JOIN control USING (stage, rule))
+SELECT rule, variant, sum(h * p1) / sum(h) AS treatment_rate, sum(h * p0) / sum(h) AS control_rate,
+       sum(h * (p1 - p0)) / sum(h) AS absolute_lift
+FROM pairs GROUP BY ALL ORDER BY ALL;

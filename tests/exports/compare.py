@@ -33,8 +33,8 @@ def clickhouse():
     tables = []
     for sql in statements("clickhouse.sql"):
         tables.append(json.loads(str(chdb.query(sql, "JSONCompact", params=parameters)))["data"])
-    [[exposures, strangers]], variants, stages = tables
-    return {"strangers": strangers, "variants": variants, "stages": stages}
+    [[exposures, strangers]], variants, stages, comparisons = tables
+    return {"strangers": strangers, "variants": variants, "stages": stages, "comparisons": comparisons}
 
 
 def duck():
@@ -43,8 +43,8 @@ def duck():
     for sql in statements("duckdb.sql"):
         used = {name: value for name, value in known.items() if "$" + name in sql}
         tables.append([list(row) for row in duckdb.execute(sql, used).fetchall()])
-    [[exposures, misplaced]], variants, stages = tables
-    return {"misplaced": misplaced, "variants": variants, "stages": stages}
+    [[exposures, misplaced]], variants, stages, comparisons = tables
+    return {"misplaced": misplaced, "variants": variants, "stages": stages, "comparisons": comparisons}
 
 
 json.dump({"python": plain(), "clickhouse": clickhouse(), "duckdb": duck()}, sys.stdout)
