@@ -10,7 +10,7 @@ use super::compare::{self, Asking, Versus};
 use super::counted::Counted;
 use super::fold;
 use super::load::Loaded;
-use super::notes::Notes;
+use super::notes::{Notes, Told};
 use super::plan::{Goal, Plan};
 use super::sentence::{self, Words};
 use super::shape::{self, Standing, Worth};
@@ -20,6 +20,7 @@ use super::{capped, ratio, stages, variants};
 use crate::clock::rfc3339;
 use crate::engine::flag::GuardrailBound;
 use crate::stats::compare::{Better, Comparison, Role};
+use crate::stats::figures::Why;
 use crate::stats::mean::ValueComparison;
 use crate::stats::multiple;
 
@@ -92,26 +93,26 @@ fn general(about: &About, loaded: &Loaded, totals: &Totals, notes: &mut Notes) {
             "{} hours have late events, or windows that closed, which are not counted yet; ask again in a moment",
             loaded.waiting
         );
-        notes.add("", "hours_waiting", &detail);
+        notes.add("", Told::HoursWaiting, &detail);
     }
     if about.plan().goal.is_none() {
-        notes.add("/goal", "no_goal", "the flag names no goal, so nothing is compared but its metrics");
+        notes.add("/goal", Told::NoGoal, "the flag names no goal, so nothing is compared but its metrics");
     }
     if loaded.range.from_ms >= loaded.range.to_ms {
-        notes.add("/to", "range_empty", "the range ends before it begins");
+        notes.add("/to", Told::RangeEmpty, "the range ends before it begins");
     } else if totals.sums.units() == 0 {
-        notes.add("/variants", "nothing_exposed", "nobody was exposed in this range");
+        notes.why("", "variants", Why::NothingExposed);
     }
     if totals.switched > 0 {
         let detail = "units that changed arm or variant between stages count in both; intervals are a little too wide for it";
-        notes.add("/switched_units", "switched_units", detail);
+        notes.add("/switched_units", Told::SwitchedUnits, detail);
     }
     let known = about.stages.iter().map(|stage| stage.stage).collect::<Vec<_>>();
     let strays = totals.sums.rows.iter().filter(|(key, _)| !known.contains(&key.stage));
     let strays: u64 = strays.map(|(_, row)| row.all.units).sum();
     if strays > 0 {
         let detail = format!("exposures that name a stage which is not stored: {strays}");
-        notes.add("/stages", "stage_unknown", &detail);
+        notes.add("/stages", Told::StageUnknown, &detail);
     }
 }
 

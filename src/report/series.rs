@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::about::{About, RowKey};
 use super::fold;
 use super::load::Loaded;
-use super::notes::Notes;
+use super::notes::{Notes, Told};
 use super::tally::Tally;
 use super::variants;
 use crate::clock::{HOUR_MS, rfc3339};
@@ -43,10 +43,10 @@ pub(super) fn series(about: &About, loaded: &Loaded, bucket: &Bucket) -> Value {
         Bucket::Day(name) => days(about, loaded, name, &mut notes),
     };
     let detail = "a rate is null where nobody's window has closed yet";
-    notes.add("/points", "null_rates", detail);
+    notes.add("/points", Told::NullRates, detail);
     if loaded.waiting > 0 {
         let detail = format!("{} hours have late events that are not counted yet", loaded.waiting);
-        notes.add("", "hours_waiting", &detail);
+        notes.add("", Told::HoursWaiting, &detail);
     }
     let (by, tz) = match bucket {
         Bucket::Hour => ("hour", "UTC"),
@@ -81,7 +81,7 @@ fn days(about: &About, loaded: &Loaded, name: &str, notes: &mut Notes) -> Vec<Va
     }
     if uneven {
         let detail = "days of this zone do not begin on a whole hour of UTC: each hour counts for the day in which it begins";
-        notes.add("/points", "day_not_on_the_hour", detail);
+        notes.add("/points", Told::DayNotOnTheHour, detail);
     }
     points
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::about::{About, RowKey};
-use super::notes::Notes;
+use super::notes::{Notes, Told};
 use super::plan::{Goal, Plan};
 use super::tally::{MetricTally, StopTally, Tally};
 use super::totals::Sums;
@@ -201,11 +201,11 @@ fn funnel(plan: &Plan, tally: &Tally, pointer: &str, notes: &mut Notes) -> Value
         }
         if of_previous.is_none() {
             let detail = "nobody reached the stop before it";
-            notes.add(&format!("{pointer}/of_previous"), "nobody_before", detail);
+            notes.add(&format!("{pointer}/of_previous"), Told::NobodyBefore, detail);
         }
         if median.is_none() {
             let detail = "nobody was seen at this stop after the one before it";
-            notes.add(&format!("{pointer}/median_seconds_from_previous"), "no_times", detail);
+            notes.add(&format!("{pointer}/median_seconds_from_previous"), Told::NoTimes, detail);
         }
         previous = counts.users;
         json!({

@@ -70,117 +70,78 @@ pub(crate) fn note_missing(notes: &mut Vec<Note>, missing: &[(&'static str, bool
     }
 }
 
-/// Why a figure is missing, or what to know about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// No unit was measured as control.
-    NoControl,
-    /// No unit came to this variant by percentage.
-    NoTreatment,
-    /// Variant and control were never open in the same stage.
-    NoCommonStage,
-    /// Nobody was exposed.
-    NothingExposed,
-    /// Units were exposed, but the windows that matter have not closed yet.
-    Maturing,
-    /// Only a rule's fixed variant was served.
-    OnlyFixed,
-    /// Units arrived in other shares than the percentages say.
-    Srm,
-    /// The goal is a stop of the entry itself, which control cannot reach.
-    GoalInFunnel,
-    /// Control has nothing to divide by.
-    ControlZero,
-    /// The variant has nothing to divide by.
-    TreatmentZero,
-    /// Nobody has a value.
-    NoValues,
-    /// The counts do not bound it on this side.
-    Unbounded,
-    /// Fewer than two units in an arm.
-    FewUnits,
-    /// All values are equal.
-    NoVariance,
-    /// Computed for the goal only.
-    NotTheGoal,
-    /// The arms did not grow in the last days.
-    NoGrowth,
-    /// No stage is open, so nobody joins.
-    NotOpen,
-    /// Not within a hundred years at the present pace.
-    OutOfReach,
-    /// Certain without a test: what cannot be, was seen.
-    Certain,
-    /// Some expected counts are under 5.
-    FewExpected,
-    /// A stage had one of the two arms only.
-    StageLeftOut,
-    /// A number that came in is not finite, or outside its range.
-    InputInvalid,
+macro_rules! reasons {
+    ($(#[doc = $doc:literal] $name:ident $word:literal $detail:literal;)*) => {
+        /// Why a figure is missing, or what to know about it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Why {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Why {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable word of the report.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// One sentence for a person.
+            #[must_use]
+            pub fn detail(self) -> &'static str {
+                match self { $(Self::$name => $detail,)* }
+            }
+        }
+    };
 }
 
-impl Why {
-    /// The stable word of the report.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoControl => "no_control",
-            Self::NoTreatment => "no_treatment",
-            Self::NoCommonStage => "no_common_stage",
-            Self::NothingExposed => "nothing_exposed",
-            Self::Maturing => "maturing",
-            Self::OnlyFixed => "only_fixed",
-            Self::Srm => "srm",
-            Self::GoalInFunnel => "goal_in_funnel",
-            Self::ControlZero => "control_zero",
-            Self::TreatmentZero => "treatment_zero",
-            Self::NoValues => "no_values",
-            Self::Unbounded => "unbounded",
-            Self::FewUnits => "few_units",
-            Self::NoVariance => "no_variance",
-            Self::NotTheGoal => "not_the_goal",
-            Self::NoGrowth => "no_growth",
-            Self::NotOpen => "not_open",
-            Self::OutOfReach => "out_of_reach",
-            Self::Certain => "certain",
-            Self::FewExpected => "few_expected",
-            Self::StageLeftOut => "stage_left_out",
-            Self::InputInvalid => "input_invalid",
-        }
-    }
-
-    /// One sentence for a person.
-    #[must_use]
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::NoControl => "no unit was measured as control: open with a control percentage to compare",
-            Self::NoTreatment => "no unit came to this variant by percentage",
-            Self::NoCommonStage => "variant and control were never open in the same stage",
-            Self::NothingExposed => "nobody was exposed in this range",
-            Self::Maturing => {
-                "units were exposed, but the attribution windows that this waits for have not closed yet"
-            }
-            Self::OnlyFixed => "only a rule's fixed variant was served, which is never compared",
-            Self::Srm => {
-                "units arrived in other shares than the percentages say: find out why before reading the figures"
-            }
-            Self::GoalInFunnel => "the goal is a stop of the entry's own funnel, which control cannot reach",
-            Self::ControlZero => "control has none of it, so there is nothing to divide by",
-            Self::TreatmentZero => "the variant has none of it, so there is nothing to divide by",
-            Self::NoValues => "nobody has a value",
-            Self::Unbounded => "the counts do not bound it on this side",
-            Self::FewUnits => "an arm has fewer than two units",
-            Self::NoVariance => "all values are equal, so their spread is unknown",
-            Self::NotTheGoal => "computed for the goal's overall comparison only",
-            Self::NoGrowth => "no unit joined the comparison in the last days, so no date can be given",
-            Self::NotOpen => "no stage is open, so nobody joins the comparison",
-            Self::OutOfReach => "at the present pace it would take more than a hundred years",
-            Self::Certain => "certain without a test: what cannot be, was seen",
-            Self::FewExpected => "some expected counts are under 5, so the chi-square is rough",
-            Self::StageLeftOut => "a stage had only one of the two arms and is left out",
-            Self::InputInvalid => "a number that this is computed from is not valid",
-        }
-    }
+reasons! {
+    /// No unit was measured as control.
+    NoControl "no_control" "no unit was measured as control: open with a control percentage to compare";
+    /// No unit came to this variant by percentage.
+    NoTreatment "no_treatment" "no unit came to this variant by percentage";
+    /// Variant and control were never open in the same stage.
+    NoCommonStage "no_common_stage" "variant and control were never open in the same stage";
+    /// Nobody was exposed.
+    NothingExposed "nothing_exposed" "nobody was exposed in this range";
+    /// Units were exposed, but the windows that matter have not closed yet.
+    Maturing "maturing" "units were exposed, but the attribution windows that this waits for have not closed yet";
+    /// Only a rule's fixed variant was served.
+    OnlyFixed "only_fixed" "only a rule's fixed variant was served, which is never compared";
+    /// Units arrived in other shares than the percentages say.
+    Srm "srm" "units arrived in other shares than the percentages say: find out why before reading the figures";
+    /// The goal is a stop of the entry itself, which control cannot reach.
+    GoalInFunnel "goal_in_funnel" "the goal is a stop of the entry's own funnel, which control cannot reach";
+    /// Control has nothing to divide by.
+    ControlZero "control_zero" "control has none of it, so there is nothing to divide by";
+    /// The variant has nothing to divide by.
+    TreatmentZero "treatment_zero" "the variant has none of it, so there is nothing to divide by";
+    /// Nobody has a value.
+    NoValues "no_values" "nobody has a value";
+    /// The counts do not bound it on this side.
+    Unbounded "unbounded" "the counts do not bound it on this side";
+    /// Fewer than two units in an arm.
+    FewUnits "few_units" "an arm has fewer than two units";
+    /// All values are equal.
+    NoVariance "no_variance" "all values are equal, so their spread is unknown";
+    /// Computed for the goal only.
+    NotTheGoal "not_the_goal" "computed for the goal's overall comparison only";
+    /// The arms did not grow in the last days.
+    NoGrowth "no_growth" "no unit joined the comparison in the last days, so no date can be given";
+    /// No stage is open, so nobody joins.
+    NotOpen "not_open" "no stage is open, so nobody joins the comparison";
+    /// Not within a hundred years at the present pace.
+    OutOfReach "out_of_reach" "at the present pace it would take more than a hundred years";
+    /// Certain without a test: what cannot be, was seen.
+    Certain "certain" "certain without a test: what cannot be, was seen";
+    /// Some expected counts are under 5.
+    FewExpected "few_expected" "some expected counts are under 5, so the chi-square is rough";
+    /// A stage had one of the two arms only.
+    StageLeftOut "stage_left_out" "a stage had only one of the two arms and is left out";
+    /// A number that came in is not finite, or outside its range.
+    InputInvalid "input_invalid" "a number that this is computed from is not valid";
 }
 
 /// What may be said of a comparison.
@@ -197,6 +158,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Better, Self::Worse, Self::Undecided, Self::NoComparison];
+
     /// The stable word of the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {

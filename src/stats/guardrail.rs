@@ -26,6 +26,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Holds, Self::Undecided, Self::Harmed, Self::Broken];
+
     /// The stable word of the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -169,8 +172,8 @@ fn nothing(counts: &Strata<'_>, margin: f64) -> MarginGuardrail {
 
 /// A metric whose rate may be at most `limit`. Broken from an e-value of 20 on ([`ln_e_over`]); holding where the
 /// mirrored one, against "the rate is at least the limit", reaches 20. A limit of 0 is broken by the first event, one
-/// of 1 or more always holds. 20 is 1 over the level of 5 %: Ville's inequality (Étude critique de la notion de collectif,
-/// 1939) bounds the chance that such evidence ever comes without cause.
+/// of 1 or more always holds. 20 is 1 over the level of 5 %: Ville's inequality (Étude critique de la notion de
+/// collectif, 1939) bounds the chance that such evidence ever comes without cause.
 #[must_use]
 pub fn limit(count: Count, limit: f64) -> LimitGuardrail {
     let rate = (count.units > 0).then(|| count.rate());

@@ -39,7 +39,7 @@ pub(super) fn comparisons(page: &mut Page, answer: Part<'_>) {
         Column::text(words.verdict, 0),
     ];
     let listed: Vec<Part<'_>> = answer.list("comparisons").collect();
-    let rows = listed.iter().zip(rules(&listed)).map(|(row, rule)| {
+    let rows = listed.iter().zip(rules(&listed, words)).map(|(row, rule)| {
         let interval = row.interval("always_valid_ci");
         let (difference, range) = page.figures.points(row.number("absolute_lift"), interval, 0.0);
         vec![
@@ -79,7 +79,7 @@ pub(super) fn guardrails(page: &mut Page, answer: Part<'_>) {
         Column::text(words.state, 0),
     ];
     let listed: Vec<Part<'_>> = answer.list("guardrails").collect();
-    let rows = listed.iter().zip(rules(&listed)).map(|(row, rule)| {
+    let rows = listed.iter().zip(rules(&listed, words)).map(|(row, rule)| {
         let figures = page.figures;
         let interval = row.interval("always_valid_bounds");
         let ends = match (row.number("margin"), row.number("limit")) {
@@ -156,7 +156,7 @@ fn means(page: &mut Page, heading: &str, per: &'static str, listed: &[Means<'_>]
         Column::text(words.chart, 4),
     ];
     let versus: Vec<Part<'_>> = listed.iter().map(|means| means.versus).collect();
-    let rows = listed.iter().zip(rules(&versus)).map(|(means, rule)| {
+    let rows = listed.iter().zip(rules(&versus, words)).map(|(means, rule)| {
         let interval = means.figures.interval("always_valid_ci");
         let scale = interval.map_or(0.0, |(low, high)| low.abs().max(high.abs()));
         let [treatment, control] = means.fields.map(|field| means.figure(means.figures.number(field), false));
@@ -235,7 +235,7 @@ pub(super) fn segments(page: &mut Page, answer: Part<'_>, attribute: &str) {
         let mut value = if segment.is("is_rest") { words.others } else { segment.text("value") };
         let listed: Vec<Part<'_>> =
             segment.list("variants").filter(|row| row.count("exposed_users") > 0).collect();
-        for (row, rule) in listed.iter().zip(rules(&listed)) {
+        for (row, rule) in listed.iter().zip(rules(&listed, words)) {
             let same = |other: &Part<'_>| {
                 other.text("metric") == goal
                     && row.text("arm") == "treatment"

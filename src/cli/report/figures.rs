@@ -94,9 +94,14 @@ impl Figures {
         let entries = row.list("by").filter_map(|entry| {
             let (difference, _) = self.points(Some(entry.number("absolute_lift")?), None, 0.0);
             // A value and its figure stay on one line.
-            Some(format!("{}\u{a0}{difference}", entry.text("value")))
+            Some(format!("{}\u{a0}{difference}", self.value(entry.text("value"))))
         });
         entries.collect::<Vec<_>>().join(", ")
+    }
+
+    /// A value of a metric's `by`: the service calls those that are not listed `other`.
+    fn value(self, name: &str) -> &str {
+        if name == "other" { self.words.other } else { name }
     }
 
     /// A probability that something is chance, behind "p".
@@ -128,7 +133,7 @@ impl Figures {
         let counts = row.fields("by").filter_map(|(name, users)| Some((name, users.as_u64()?)));
         let mut counts: Vec<(&str, u64)> = counts.filter(|(_, users)| *users > 0).collect();
         counts.sort_by_key(|(_, users)| std::cmp::Reverse(*users));
-        let named = counts.iter().map(|(name, users)| format!("{name} {}", count(*users)));
+        let named = counts.iter().map(|(name, users)| format!("{} {}", self.value(name), count(*users)));
         named.collect::<Vec<_>>().join(", ")
     }
 }
@@ -228,8 +233,10 @@ mod tests {
     fn splits_name_what_somebody_had() {
         let row = json!({"by": {"a": 2, "b": 1_200, "other": 0}, "value": {"CNY": 100, "JPY": 100}});
         let figures = Figures::of(Language::En);
-        assert_eq!(figures.split(Part(&row)), "b 1,200, a 2");
         assert_eq!(figures.sums(Part(&row)), "1.00 CNY, 100 JPY");
+        assert_eq!(figures.split(Part(&row)), "b 1,200, a 2");
+        let row = json!({"by": {"other": 3}});
+        assert_eq!(Figures::of(Language::Zh).split(Part(&row)), "其他 3");
         assert_eq!(figures.split(Part(&json!({}))), "");
     }
 }

@@ -8,7 +8,7 @@ use super::figures::NONE;
 use super::layout::{Cell, Column, sparkline};
 use super::page::{Look, Page};
 use super::whole::{rules, told};
-use super::words::Language;
+use super::words::{Language, Words};
 use crate::cli::output::Tone;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::report::sentence::figure::count;
@@ -140,7 +140,7 @@ fn sparks(page: &mut Page, answer: Part<'_>, lines: &[Line<'_>]) {
     let rates = || shown.iter().flatten().filter_map(|spell| spell.rate());
     let (low, high) = (rates().fold(1.0, f64::min), rates().fold(0.0, f64::max));
     let has_goal = !answer.text("goal").is_empty();
-    let rows = lines.iter().zip(&shown).zip(named(lines)).map(|((line, spells), rule)| {
+    let rows = lines.iter().zip(&shown).zip(named(lines, words)).map(|((line, spells), rule)| {
         let mut sum = Spell::default();
         spells.iter().for_each(|spell| sum.add(*spell));
         let exposed: Vec<Option<f64>> =
@@ -160,8 +160,8 @@ fn sparks(page: &mut Page, answer: Part<'_>, lines: &[Line<'_>]) {
     page.table(words.variants, &columns, &rows);
 }
 
-fn named<'a>(lines: &[Line<'a>]) -> Vec<&'a str> {
-    rules(&lines.iter().map(|line| line.row).collect::<Vec<_>>())
+fn named<'a>(lines: &[Line<'a>], words: &Words) -> Vec<&'a str> {
+    rules(&lines.iter().map(|line| line.row).collect::<Vec<_>>(), words)
 }
 
 /// Point by point: the rate of each variant, and of how many.
@@ -177,7 +177,7 @@ fn points(page: &mut Page, answer: Part<'_>, lines: &[Line<'_>], is_hourly: bool
         Column::number(words.rate, 0),
         Column::text(words.interval, 3),
     ];
-    let named = named(lines);
+    let named = named(lines, words);
     let mut rows = Vec::new();
     for point in answer.list("points") {
         let mut time = match point.text("day") {

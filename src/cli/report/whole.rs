@@ -6,8 +6,9 @@ use super::answer::Part;
 use super::compared;
 use super::layout::{self, Cell, Column};
 use super::page::{Look, Page};
-use super::words::{Language, SILENT};
+use super::words::{Language, SILENT, Words};
 use crate::cli::output::Tone;
+use crate::events::check::REPORTED_RULE;
 use crate::report::sentence::figure::count;
 
 /// Characters of a full bar.
@@ -76,8 +77,12 @@ fn result(page: &mut Page, answer: Part<'_>) {
 }
 
 /// The rule of each row, where there are several; else nothing.
-pub(super) fn rules<'a>(rows: &[Part<'a>]) -> Vec<&'a str> {
-    let rules: Vec<&str> = rows.iter().map(|row| row.text("rule")).collect();
+pub(super) fn rules<'a>(rows: &[Part<'a>], words: &Words) -> Vec<&'a str> {
+    let named = |row: &Part<'a>| match row.text("rule") {
+        REPORTED_RULE => words.reported,
+        rule => rule,
+    };
+    let rules: Vec<&str> = rows.iter().map(named).collect();
     let is_one = rules.iter().all(|rule| Some(rule) == rules.first());
     if is_one { vec![""; rules.len()] } else { rules }
 }
@@ -97,7 +102,7 @@ fn variants(page: &mut Page, answer: Part<'_>) {
     ];
     let listed: Vec<Part<'_>> = answer.list("variants").collect();
     let most = listed.iter().filter_map(|row| row.number("rate")).fold(0.0, f64::max);
-    let rows = listed.iter().zip(rules(&listed)).map(|(row, rule)| {
+    let rows = listed.iter().zip(rules(&listed, words)).map(|(row, rule)| {
         let interval = row.interval("rate_ci");
         let bar = row.number("rate").filter(|_| most > 0.0).map(|rate| layout::bar(rate / most, BAR - 2));
         let maturing = row.count("maturing_users");
@@ -130,7 +135,7 @@ fn funnels(page: &mut Page, answer: Part<'_>) {
         Column::text(words.remark, 3),
     ];
     let listed: Vec<Part<'_>> = answer.list("variants").collect();
-    for (row, rule) in listed.iter().zip(rules(&listed)) {
+    for (row, rule) in listed.iter().zip(rules(&listed, words)) {
         // Control sees no entry.
         if row.list("funnel").all(|stop| stop.count("users") == 0) {
             continue;
@@ -182,7 +187,7 @@ fn metrics(page: &mut Page, answer: Part<'_>) {
         Column::number(words.value, 2),
     ];
     let listed: Vec<Part<'_>> = answer.list("variants").collect();
-    let named = rules(&listed);
+    let named = rules(&listed, words);
     let steps: Vec<&str> = listed
         .first()
         .into_iter()
@@ -223,7 +228,7 @@ fn stages(page: &mut Page, answer: Part<'_>) {
         Column::text(words.units, 0),
     ];
     let listed: Vec<Part<'_>> = answer.list("stages").collect();
-    let rows = listed.iter().zip(rules(&listed)).map(|(row, rule)| {
+    let rows = listed.iter().zip(rules(&listed, words)).map(|(row, rule)| {
         let arms =
             row.fields("arms").map(|(arm, counts)| format!("{arm} {}", count(Part(counts).count("units"))));
         vec![
@@ -274,7 +279,7 @@ pub(super) fn told(page: &mut Page, answer: Part<'_>) {
         if text.is_empty() {
             continue;
         }
-        let place = place(answer, pointer);
+        let place = place(answer, pointer, page.words);
         match said.iter_mut().find(|(known, _)| *known == text) {
             Some((_, places)) if places.contains(&place) => {}
             Some((_, places)) => places.push(place),
@@ -293,9 +298,12 @@ pub(super) fn told(page: &mut Page, answer: Part<'_>) {
 }
 
 /// What a pointer points at, by name: the metric or step and the variant of a row.
-fn place(answer: Part<'_>, pointer: &str) -> String {
+fn place(answer: Part<'_>, pointer: &str, words: &Words) -> String {
     let row = pointer.split('/').skip(1).take(2).collect::<Vec<_>>().join("/");
     let Some(row) = answer.0.pointer(&format!("/{row}")).map(Part) else { return String::new() };
+    if row.is("is_rest") {
+        return words.others.to_owned();
+    }
     let names = ["metric", "step", "variant", "value", "flag"].map(|name| row.text(name));
     names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -49,13 +49,15 @@ impl Language {
         known.map_or_else(|| term.to_owned(), |(_, word)| (*word).to_owned())
     }
 
-    /// What a note says; `detail` is its English.
+    /// What a note says; `detail` is its English, whose number stands for `{}`.
     pub(super) fn note(self, code: &str, detail: &str) -> String {
         let known = match self {
             Self::En => None,
             Self::Zh => NOTES.iter().find(|(known, _)| *known == code),
         };
-        known.map_or_else(|| detail.to_owned(), |(_, word)| (*word).to_owned())
+        // Only one number stands in a note, if any.
+        let number = || detail.chars().filter(char::is_ascii_digit).collect::<String>();
+        known.map_or_else(|| detail.to_owned(), |(_, word)| Self::filled(word, &number()))
     }
 }
 
@@ -127,6 +129,10 @@ pub(super) struct Words {
     pub(super) control: &'static str,
     pub(super) units: &'static str,
     pub(super) others: &'static str,
+    /// Values that a metric's `by` does not list.
+    pub(super) other: &'static str,
+    /// The rule of what a backend told without a context.
+    pub(super) reported: &'static str,
     pub(super) flag: &'static str,
     pub(super) both: &'static str,
     pub(super) saw: &'static str,
@@ -211,6 +217,8 @@ const EN: Words = Words {
     control: "control",
     units: "units",
     others: "(others)",
+    other: "other",
+    reported: "(reported)",
     flag: "flag",
     both: "saw both",
     saw: "those",
@@ -295,6 +303,8 @@ const ZH: Words = Words {
     control: "对照",
     units: "用户数",
     others: "（其他）",
+    other: "其他",
+    reported: "（后端上报）",
     flag: "入口",
     both: "两者都看到",
     saw: "这些用户",
@@ -337,7 +347,7 @@ pub(super) const SILENT: [&str; 5] =
     ["not_the_goal", "nobody_before", "no_times", "null_rates", "switched_units"];
 
 /// What notes say in Chinese.
-const NOTES: [(&str, &str); 25] = [
+const NOTES: [(&str, &str); 26] = [
     ("no_control", "没有用户作为对照组：设置对照比例后才能比较"),
     ("no_treatment", "没有用户按比例进入该版本"),
     ("no_common_stage", "该版本与对照组从未在同一阶段开放"),
@@ -362,12 +372,51 @@ const NOTES: [(&str, &str); 25] = [
     ("hours_waiting", "部分小时的迟到事件或刚结束的观察期尚未计入，请稍后再看"),
     ("no_goal", "该入口未设目标，只比较各项指标"),
     ("range_empty", "时间范围的结束早于开始"),
+    ("stage_unknown", "有 {} 次曝光所属的阶段没有记录"),
     ("day_not_on_the_hour", "该时区的一天不从 UTC 整点开始：每小时计入其开始所在的那一天"),
 ];
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::engine::decision::Arm;
+    use crate::report::notes::Told;
+    use crate::stats::figures::{Verdict, Why};
+    use crate::stats::guardrail::State;
+
+    fn has_chinese(text: &str) -> bool {
+        text.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter))
+    }
+
+    #[test]
+    fn whatever_the_service_says_is_shown_in_chinese() {
+        let reasons = Why::ALL.iter().map(|why| why.as_str());
+        let notes: BTreeSet<&str> = reasons.chain(Told::ALL.iter().map(|told| told.as_str())).collect();
+        let translated: BTreeSet<&str> = NOTES.iter().map(|(code, _)| *code).collect();
+        let shown = notes.iter().copied().filter(|code| !SILENT.contains(code));
+        assert_eq!(translated, shown.collect(), "notes, and none that nobody says");
+        assert!(SILENT.iter().all(|code| notes.contains(code)));
+        let verdicts = Verdict::ALL.map(Verdict::as_str).into_iter().chain(State::ALL.map(State::as_str));
+        let terms: BTreeSet<&str> = verdicts.chain(Arm::ALL.map(Arm::as_str)).chain(["unknown"]).collect();
+        assert_eq!(TERMS.iter().map(|(term, _)| *term).collect::<BTreeSet<_>>(), terms);
+        for (word, chinese) in TERMS.iter().chain(&NOTES) {
+            assert!(has_chinese(chinese), "{word}: {chinese}");
+        }
+    }
+
+    #[test]
+    fn headings_and_names_are_in_chinese_where_they_are_words_in_english() {
+        let fields = |words: &Words| -> Vec<String> {
+            format!("{words:#?}").lines().map(|line| line.trim().to_owned()).collect()
+        };
+        for (english, chinese) in fields(&EN).iter().zip(fields(&ZH)) {
+            let Some((_, text)) = english.split_once(": \"") else { continue };
+            let is_word = text.replace("{}", "").chars().any(char::is_alphabetic);
+            assert!(!is_word || has_chinese(&chinese), "{english} {chinese}");
+        }
+    }
 
     #[test]
     fn a_locale_names_its_language() {
@@ -402,6 +451,9 @@ mod tests {
         assert_eq!(Language::En.term("no_comparison"), "no comparison");
         assert_eq!(Language::Zh.note("srm", "x"), "各组用户比例与设定不符：请先查明原因再看数字");
         assert_eq!(Language::Zh.note("new_code", "a new note"), "a new note");
+        let strays = "exposures that name a stage which is not stored: 31";
+        assert_eq!(Language::Zh.note("stage_unknown", strays), "有 31 次曝光所属的阶段没有记录");
+        assert_eq!(Language::En.note("stage_unknown", strays), strays);
         assert_eq!(Language::En.note("srm", "as the service says"), "as the service says");
     }
 }
