@@ -14,7 +14,8 @@ pub struct Posterior {
 
 /// Posteriors of two rates, each from a Beta(1, 1) prior and `units` of which a share `rate` converted (effective
 /// numbers, not always whole). `P = integral f1 F0`, `loss = integral F1 (1 - F0)`, both densities cumulated on one
-/// grid. The uniform prior is Bayes's own (Philosophical Transactions 53:370, 1763). `None` where a number is not finite or not in its range.
+/// grid. The uniform prior is Bayes's own (Philosophical Transactions 53:370, 1763). `None` where a number is not finite
+/// or not in its range.
 #[must_use]
 pub fn compare(treatment: (f64, f64), control: (f64, f64)) -> Option<Posterior> {
     let posterior = |(units, rate): (f64, f64)| {

@@ -252,8 +252,9 @@ pub(crate) fn welch_df([v1, v0]: [f64; 2], [n1, n0]: [f64; 2]) -> f64 {
     (v1 + v0) * (v1 + v0) / (v1 * v1 / (n1 - 1.0) + v0 * v0 / (n0 - 1.0))
 }
 
-/// One cap for winsorising (Dixon, Annals of Mathematical Statistics 31:385, 1960): the `quantile` (linear between neighbours) of the positive values of *both* arms and all
-/// strata together, sorted in place. `None` without positive values. A cap an arm of its own would hide or invent
+/// One cap for winsorising (Dixon, Annals of Mathematical Statistics 31:385, 1960): the `quantile` (linear between
+/// neighbours: type 7 of Hyndman and Fan, American Statistician 50:361, 1996) of the positive values of *both* arms and
+/// all strata together, sorted in place. `None` without positive values. A cap an arm of its own would hide or invent
 /// effects.
 #[must_use]
 pub fn cap(positive: &mut [f64], quantile: f64) -> Option<f64> {

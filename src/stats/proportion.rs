@@ -60,8 +60,7 @@ pub fn mover_r(treatment: Count, control: Count, z: f64) -> Span {
 }
 
 /// The pooled z statistic of two proportions, without continuity correction (its square is Pearson's chi-square,
-/// Philosophical Magazine 50:157, 1900); `None` where nobody or everybody
-/// converted, or an arm is empty.
+/// Philosophical Magazine 50:157, 1900); `None` where nobody or everybody converted, or an arm is empty.
 #[must_use]
 pub fn pooled_z(treatment: Count, control: Count) -> Option<f64> {
     let (n1, n0) = (treatment.units as f64, control.units as f64);
@@ -71,8 +70,9 @@ pub fn pooled_z(treatment: Count, control: Count) -> Option<f64> {
     (variance > 0.0 && z.is_finite()).then_some(z)
 }
 
-/// Fisher's exact test (Journal of the Royal Statistical Society 98:39, 1935), two-sided: the chance of all tables that are no likelier than the one seen (hypergeometric,
-/// each term from its neighbour's, outward from the likeliest).
+/// Fisher's exact test (Journal of the Royal Statistical Society 98:39, 1935), two-sided as Freeman and Halton have it
+/// (Biometrika 38:141, 1951): the chance of all tables that are no likelier than the one seen (hypergeometric, each term
+/// from its neighbour's, outward from the likeliest).
 #[must_use]
 pub fn fisher(treatment: Count, control: Count) -> f64 {
     let (n1, n0) = (treatment.units as f64, control.units as f64);

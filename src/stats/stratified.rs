@@ -81,7 +81,7 @@ pub struct Link {
 
 /// Variance of `sum_k w_k mean_k` of one arm:
 /// `sum_{k,l} (w_k/n_k) (w_l/n_l) (yy_kl - m_l y_kl - m_k y_lk + m_k m_l n_kl)`, which is the sum over units of
-/// `(sum_k (w_k/n_k) (y_ik - m_k))^2`.
+/// `(sum_k (w_k/n_k) (y_ik - m_k))^2`: robust as Liang and Zeger's (Biometrika 73:13, 1986), each unit a cluster.
 #[must_use]
 pub fn clustered(weights: &[f64], cells: &[Cell], links: &[Link]) -> f64 {
     let scale = |weight: f64, cell: &Cell| if cell.units > 0.0 { weight / cell.units } else { 0.0 };
@@ -112,7 +112,8 @@ pub struct Pool {
     pub units: [f64; 2],
     /// Clustered variance of each mean.
     pub variances: [f64; 2],
-    /// `VP`: variance of the difference with the arms' outcomes thrown together, stratum by stratum.
+    /// `VP`: variance of the difference with the arms' outcomes thrown together, stratum by stratum; of proportions the
+    /// hypergeometric one of Mantel and Haenszel's test.
     pub pooled: f64,
 }
 
@@ -197,8 +198,8 @@ impl Pool {
         [v1 - moved, v0 + moved]
     }
 
-    /// An arm's units as if they were independent and in one stratum: Kish's effective number `1 / sum w_k^2/n_k`, over
-    /// the design effect of clustering (at least 1). Only for proportions.
+    /// An arm's units as if they were independent and in one stratum: Kish's effective number `1 / sum w_k^2/n_k`
+    /// (Survey Sampling, 1965), over the design effect of clustering (at least 1). Only for proportions.
     #[must_use]
     pub fn effective_units(&self, cells: impl Iterator<Item = Cell>, variance: f64) -> f64 {
         let (mut kish, mut independent) = (0.0, 0.0);
