@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use aes_gcm_siv::aead::inout::InOutBuf;
 use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::NO_PAD;
 use smallvec::SmallVec;
 
 use crate::engine::decision::Arm;
@@ -129,12 +129,32 @@ struct NumberedKey {
     cipher: Aes256GcmSiv,
 }
 
+/// Writes and reads base64url by vector instructions where the machine has them, which is asked once.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+type Base64 = base64::engine::Simd;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+type Base64 = base64::engine::GeneralPurpose;
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn base64url() -> Base64 {
+    Base64::url_safe(NO_PAD)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn base64url() -> Base64 {
+    Base64::new(&base64::alphabet::URL_SAFE, NO_PAD)
+}
+
 /// The keys that tokens are sealed with, expanded once. The newest seals, all of them open.
-pub struct TokenKeys(Vec<NumberedKey>);
+pub struct TokenKeys {
+    /// The newest first.
+    keys: Vec<NumberedKey>,
+    base64: Base64,
+}
 
 impl std::fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TokenKeys({})", self.0.len())
+        write!(f, "TokenKeys({})", self.keys.len())
     }
 }
 
@@ -147,7 +167,7 @@ impl TokenKeys {
             .map(|(number, key)| NumberedKey { number, cipher: Aes256GcmSiv::new(&key.into()) })
             .collect();
         keys.sort_by_key(|key| std::cmp::Reverse(key.number));
-        Self(keys)
+        Self { keys, base64: base64url() }
     }
 
     /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
@@ -176,7 +196,7 @@ impl TokenKeys {
         out: &mut Vec<u8>,
     ) -> bool {
         let (Some(key), Ok(day), Ok(environment)) =
-            (self.0.first(), u16::try_from(day), u32::try_from(environment))
+            (self.keys.first(), u16::try_from(day), u32::try_from(environment))
         else {
             return false;
         };
@@ -195,7 +215,7 @@ impl TokenKeys {
         });
         let written = tag.and_then(|tag| {
             out.extend_from_slice(&tag);
-            as_text(out, from)
+            as_text(&self.base64, out, from)
         });
         out.truncate(from + written.unwrap_or(0));
         written.is_some()
@@ -254,7 +274,7 @@ impl TokenKeys {
             return Err(TokenError::Invalid);
         }
         bytes.resize(token.len() / 4 * 3 + 3, 0);
-        let length = URL_SAFE_NO_PAD.decode_slice(token, bytes).map_err(|_error| TokenError::Invalid)?;
+        let length = self.base64.decode_slice(token, bytes).map_err(|_error| TokenError::Invalid)?;
         bytes.truncate(length);
         if bytes.len() < HEAD + TAG {
             return Err(TokenError::Invalid);
@@ -266,7 +286,7 @@ impl TokenKeys {
             return Err(TokenError::Invalid);
         };
         let number = u16::from_be_bytes([key_a, key_b]);
-        let key = self.0.iter().find(|key| key.number == number);
+        let key = self.keys.iter().find(|key| key.number == number);
         let (true, Some(key)) = (format == FORMAT && of == purpose as u8, key) else {
             return Err(TokenError::Invalid);
         };
@@ -297,15 +317,15 @@ fn nonce(head: &[u8]) -> Nonce {
 }
 
 /// Replaces the bytes from `from` on by their base64url text; how long that is.
-fn as_text(out: &mut Vec<u8>, from: usize) -> Option<usize> {
+fn as_text(base64: &Base64, out: &mut Vec<u8>, from: usize) -> Option<usize> {
     let length = out.len() - from;
-    // The library writes 32 characters at a time from 128 bytes on, while 32 more are there: with zeros behind, all of a
-    // token. What they come to stands behind its text.
+    // The library takes 24 bytes at a time where it has 128 or more, while 32 are there: with zeros behind it, all of a
+    // token. What becomes of them stands behind its text.
     let padded = (length.next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
     let end = from + padded;
     out.resize(end + padded.div_ceil(3) * 4, 0);
     let (bytes, text) = out.get_mut(from..)?.split_at_mut_checked(padded)?;
-    URL_SAFE_NO_PAD.encode_slice(&*bytes, text).ok()?;
+    base64.encode_slice(&*bytes, text).ok()?;
     let written = (length * 4).div_ceil(3);
     out.copy_within(end..end + written, from);
     Some(written)
@@ -405,6 +425,7 @@ fn read_body(bytes: &[u8], environment: i64, day: i64) -> Option<Exposure<'stati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     const TODAY: i64 = 20_781;
@@ -576,7 +597,7 @@ mod tests {
         fn any_bytes_are_written_as_the_library_writes_them(before in 0..9_usize, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut out = vec![b'x'; before];
             out.extend_from_slice(&bytes);
-            let written = as_text(&mut out, before).unwrap();
+            let written = as_text(&base64url(), &mut out, before).unwrap();
             let expected = URL_SAFE_NO_PAD.encode(&bytes);
             prop_assert_eq!(&out[before..before + written], expected.as_bytes());
             prop_assert_eq!(&out[..before], &*vec![b'x'; before]);
