@@ -55,7 +55,8 @@ async fn change<F: Future<Output = Result<Changed, ManageError>> + Send + 'stati
     make: impl FnOnce(Arc<Manage>, Arc<Environment>) -> F,
 ) -> Result<HttpResponse, Problem> {
     let answered = super::change(access, service, |manage, environment| {
-        let made = make(manage, environment);
+        // Boxed: a rollout's is large, and would be carried in the call's own.
+        let made = Box::pin(make(manage, environment));
         async move {
             let changed = made.await?;
             let flag = changed.flag();
