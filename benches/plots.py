@@ -96,9 +96,9 @@ def main():
         panel("A decision, as ids are listed", "ids of the audience", [("parse and decide", measured("listed ids", "parse and decide"))], floor=100),
         panel("Building a list", "ids", [("from hashes", measured("listed ids", "build"))]),
         panel("Memory of a list", "ids", [("bytes an id", bytes_an_id)], up=lambda value: f"{value:.3g}", floor=1),
-        panel("Events taken, as events are held (SQLite)", "events held", [("100 a request, a second", events("events, 100 a request")), ("one a request", events("events, one a request"))], up=number, floor=1_000),
+        panel("Events a second, as events are held (SQLite)", "events held", [("in 100s", events("events, 100 a request")), ("one by one", events("events, one a request"))], up=lambda value: f"{value / 1000:.3g}k", floor=1_000),
         panel("99 % of decisions at full load, as flags change", "changes a second (0.1: none)", [("p99", rates)], floor=1e6),
-        panel("A change is heard, as pages listen", "open streams", [("shut, 99 %", told("kill")), ("ramped, 99 %", told("ramp"))], floor=1e5),
+        panel("99 % of pages have heard of a change, as more listen", "open streams", [("shut", told("kill")), ("ramped", told("ramp"))], floor=1e6),
     ]
     columns = 2
     rows = -(-len(panels) // columns)

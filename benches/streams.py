@@ -5,7 +5,7 @@
     benches/streams.py --streams 1,100,1000,10000 --rounds 3 --storms 0 --out target/streams-bench.json    # for plots.py
 
 Starts a service of its own in a temporary folder, opens the streams from one process, and then kills, restores and
-ramps a flag. Times count from the moment at which the change's HTTP answer was read.
+ramps a flag. Times count from the moment at which the change was asked for: its answer may come after many pages heard of it.
 """
 
 import argparse
@@ -82,11 +82,12 @@ class Pages:
 
 
 async def call(host, port, method, path, body=None, headers=()):
-    """One management call: its JSON, and when the answer was there."""
+    """One management call: its JSON, when it was asked, and when the answer was there."""
     text = json.dumps(body).encode() if body is not None else b""
     lines = [f"{method} {path} HTTP/1.1", "Host: h", f"Authorization: Bearer {ADMIN}", "Connection: close",
              "Content-Type: application/json", f"Content-Length: {len(text)}", *headers]
     reader, writer = await asyncio.open_connection(host, port)
+    asked = time.perf_counter()
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + text)
     answer = await reader.read()
     at = time.perf_counter()
@@ -94,7 +95,7 @@ async def call(host, port, method, path, body=None, headers=()):
     head, _, rest = answer.partition(b"\r\n\r\n")
     status = int(head.split()[1])
     assert status < 300, answer
-    return json.loads(rest), at
+    return json.loads(rest), (asked, at)
 
 
 def resident_kib(pid):
@@ -102,11 +103,12 @@ def resident_kib(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def line(what, times, answered):
-    after = [(at - answered) * 1000 for at in times]
+def line(what, times, call):
+    asked, answered = call
+    after = [(at - asked) * 1000 for at in times]
     share = lambda part: after[min(len(after) - 1, int(len(after) * part))]
-    print(f"  {what:24} first {after[0]:8.1f} ms   median {share(0.5):8.1f} ms   99 % {share(0.99):8.1f} ms"
-          f"   last {after[-1]:8.1f} ms after the answer")
+    print(f"  {what:12} answered after {(answered - asked) * 1000:7.1f} ms; heard: first {after[0]:7.1f}   median {share(0.5):7.1f}"
+          f"   99 % {share(0.99):7.1f}   last {after[-1]:7.1f} ms")
     return after[-1], share(0.99)
 
 
@@ -129,12 +131,12 @@ async def measure(host, port, pid, args, streams):
     for turn in range(args.rounds):
         for name, body in [("kill", {}), ("restore", {}), ("ramp", {"percent": 6 + turn})]:
             path = f"{FLAG}/{'rollout' if name == 'ramp' else name}"
-            flag, answered = await call(host, port, "POST", path, body, [f'If-Match: "{version}"'])
+            flag, times = await call(host, port, "POST", path, body, [f'If-Match: "{version}"'])
             version, number = flag["version"], number + 1
-            last[name].append(line(f"{name} {turn + 1}", await pages.hear(number), answered))
-    for name, times in last.items():
-        latest = statistics.median(time for time, _ in times)
-        print(f"{name}: the last page heard {latest:.0f} ms after the answer (median of {args.rounds} rounds)")
+            last[name].append(line(f"{name} {turn + 1}", await pages.hear(number), times))
+    for name, heard in last.items():
+        latest = statistics.median(late for late, _ in heard)
+        print(f"{name}: the last page heard {latest:.0f} ms after it was asked (median of {args.rounds} rounds)")
     for _ in range(args.storms):
         pages.abort()
         began = time.perf_counter()
@@ -150,7 +152,7 @@ async def measure(host, port, pid, args, streams):
     return {
         "streams": streams,
         "kib_a_stream": (open_kib - before) / streams,
-        "p99_ms": {name: statistics.median(time for _, time in times) for name, times in last.items()},
+        "p99_ms": {name: statistics.median(late for _, late in heard) for name, heard in last.items()},
     }
 
 

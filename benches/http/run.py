@@ -71,7 +71,7 @@ class Server:
     """A server process pinned to its core."""
 
     def __init__(self, command, environment):
-        environment = {**os.environ, **environment}
+        environment = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
         self.process = subprocess.Popen(
             ["taskset", "-c", SERVER_CORE, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
         )
@@ -507,7 +507,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         quiet = {"HUIDU_LOG": "error", "HUIDU_WRITES_PER_MINUTE": "4000000000"}
         server = huidu(Path(folder) / "data", quiet | {"HUIDU_FAILED_AUTH_PER_MINUTE": "4000000000"})
-        strict = huidu(Path(folder) / "strict", quiet | {"HUIDU_FAILED_AUTH_PER_MINUTE": "1"})
+        strict = huidu(Path(folder) / "strict", quiet | {"HUIDU_FAILED_AUTH_PER_MINUTE": "1", "HUIDU_DATABASE_URL": None})
         for number in range(30):
             flag = realistic(number)
             call(server, "PUT", f"/v1/environments/production/flags/{flag['key']}", ADMIN, flag, {"If-None-Match": "*"})
