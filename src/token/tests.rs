@@ -1,0 +1,193 @@
+use super::*;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+
+const TODAY: i64 = 20_781;
+
+fn keys() -> TokenKeys {
+    TokenKeys::new([(1, [3; 32])])
+}
+
+fn exposure() -> Exposure<'static> {
+    Exposure {
+        environment: 1,
+        day: TODAY,
+        flag: "wechat-scan-pay".into(),
+        stage: 3,
+        rule: "ramp".into(),
+        arm: Arm::Treatment,
+        variant: "on".into(),
+        unit_attribute: "user.id".into(),
+        unit: "u-1".into(),
+        bucket: Some(41_999),
+        captured: SmallVec::from_iter([
+            ("region".into(), "CN-31".into()),
+            ("app_version".into(), "10.9.1".into()),
+        ]),
+    }
+}
+
+fn seal(keys: &TokenKeys, exposure: &Exposure<'_>) -> String {
+    let mut out = Vec::new();
+    assert!(keys.seal(exposure, &mut out));
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_token_says_what_was_sealed_and_is_the_same_each_time() {
+    let token = seal(&keys(), &exposure());
+    assert_eq!(token, seal(&keys(), &exposure()));
+    assert_eq!(keys().open(&token, 1, TODAY), Ok(exposure()));
+    assert!(!token.contains("u-1") && token.len() < 200, "{token}");
+}
+
+#[test]
+fn the_format_is_kept_for_ever() {
+    // Made by this program once: a token in a payment link must open after any upgrade.
+    let token = seal(&keys(), &exposure());
+    assert_eq!(
+        token,
+        "AQABAVEtAAAAAawv86aPBTrmpXV5ALBGusMaCr2Tr9EeL_5Bj6swM9p4K8FYrXQt3oIH1T15ME0UxrxIwdFHJVrUdDpezKNrfUoCr6pjrYWpeOXEXZ-Yau2OW0JJ"
+    );
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_refused() {
+    let token = seal(&keys(), &exposure());
+    let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let refused = keys().open(&URL_SAFE_NO_PAD.encode(changed), 1, TODAY);
+        assert_eq!(refused, Err(TokenError::Invalid), "bit {bit}");
+    }
+    for length in 0..token.len() {
+        assert_eq!(keys().open(token.get(..length).unwrap(), 1, TODAY), Err(TokenError::Invalid));
+    }
+}
+
+#[test]
+fn age_environment_and_key_are_checked() {
+    let token = seal(&keys(), &exposure());
+    for (environment, today, expected) in [
+        (1, TODAY + 31, None),
+        (1, TODAY + 32, Some(TokenError::Expired)),
+        (1, TODAY - 1, None),
+        (1, TODAY - 2, Some(TokenError::Invalid)),
+        (2, TODAY, Some(TokenError::Foreign)),
+    ] {
+        assert_eq!(keys().open(&token, environment, today).err(), expected);
+    }
+    assert_eq!(TokenKeys::new([(1, [4; 32])]).open(&token, 1, TODAY), Err(TokenError::Invalid));
+    let rotated = TokenKeys::new([(2, [4; 32]), (1, [3; 32])]);
+    assert!(rotated.open(&token, 1, TODAY).is_ok());
+    assert_ne!(seal(&rotated, &exposure()), token);
+}
+
+fn pass() -> StreamPass<'static> {
+    StreamPass { environment: 2, key: "01a20e91-7c".into(), epoch: 2 * TODAY + 1 }
+}
+
+fn seal_stream(keys: &TokenKeys, pass: &StreamPass<'_>) -> String {
+    let mut out = Vec::new();
+    assert!(keys.seal_stream(pass, &mut out));
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_pass_says_what_was_sealed_and_is_the_same_for_its_epoch() {
+    let token = seal_stream(&keys(), &pass());
+    assert_eq!(token, seal_stream(&keys(), &pass()));
+    assert_eq!(keys().open_stream(&token, pass().epoch), Ok(pass()));
+    let next = StreamPass { epoch: pass().epoch + 1, ..pass() };
+    let other = StreamPass { key: "01a20e91-7d".into(), ..pass() };
+    let foreign = StreamPass { environment: 1, ..pass() };
+    for differing in [next, other, foreign] {
+        assert_ne!(seal_stream(&keys(), &differing), token, "{differing:?}");
+    }
+    assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "it stands in a URL");
+}
+
+#[test]
+fn a_pass_is_accepted_until_two_epochs_have_passed() {
+    let token = seal_stream(&keys(), &pass());
+    for (epochs, expected) in [
+        (-2, Some(TokenError::Invalid)),
+        (-1, None),
+        (0, None),
+        (1, None),
+        (2, Some(TokenError::Expired)),
+        (400, Some(TokenError::Expired)),
+    ] {
+        let opened = keys().open_stream(&token, pass().epoch + epochs);
+        assert_eq!(opened.err(), expected, "after {epochs} epochs");
+    }
+    assert_eq!((stream_epoch(STREAM_EPOCH_MS - 1), stream_epoch(STREAM_EPOCH_MS)), (0, 1));
+}
+
+#[test]
+fn every_flipped_bit_cut_and_old_secret_of_a_pass_is_refused() {
+    let token = seal_stream(&keys(), &pass());
+    let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    let open = |keys: &TokenKeys, token: &str| keys.open_stream(token, pass().epoch);
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let changed = URL_SAFE_NO_PAD.encode(changed);
+        assert_eq!(open(&keys(), &changed), Err(TokenError::Invalid), "bit {bit}");
+    }
+    for length in 0..token.len() {
+        assert_eq!(open(&keys(), token.get(..length).unwrap()), Err(TokenError::Invalid));
+    }
+    assert_eq!(open(&TokenKeys::new([(1, [4; 32])]), &token), Err(TokenError::Invalid));
+    assert_eq!(open(&TokenKeys::new([(2, [3; 32])]), &token), Err(TokenError::Invalid));
+    assert_eq!(open(&TokenKeys::new([(2, [4; 32]), (1, [3; 32])]), &token), Ok(pass()), "rotated");
+}
+
+#[test]
+fn neither_kind_passes_for_the_other() {
+    let (statement, leave) = (seal(&keys(), &exposure()), seal_stream(&keys(), &pass()));
+    assert_eq!(keys().open_stream(&statement, 2 * TODAY), Err(TokenError::Invalid));
+    assert_eq!(keys().open(&leave, 2, TODAY), Err(TokenError::Invalid));
+    // Not even with the other's purpose written over it: that byte is authenticated.
+    let disguised = |token: &str, purpose: Purpose| {
+        let mut bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+        bytes[3] = purpose as u8;
+        URL_SAFE_NO_PAD.encode(bytes)
+    };
+    let statement = disguised(&statement, Purpose::Stream);
+    assert_eq!(keys().open_stream(&statement, 2 * TODAY), Err(TokenError::Invalid));
+    assert_eq!(keys().open(&disguised(&leave, Purpose::Exposure), 2, TODAY), Err(TokenError::Invalid));
+}
+
+proptest! {
+    #[test]
+    fn any_pass_survives(key in "\\PC{0,60}", environment in 0..i64::from(u32::MAX), epoch in 0..131_072_i64) {
+        let pass = StreamPass { environment, key: key.into(), epoch };
+        prop_assert_eq!(keys().open_stream(&seal_stream(&keys(), &pass), epoch), Ok(pass));
+    }
+
+    #[test]
+    fn any_bytes_are_written_as_the_library_writes_them(before in 0..9_usize, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut out = vec![b'x'; before];
+        out.extend_from_slice(&bytes);
+        let written = as_text(&base64url(), &mut out, before).unwrap();
+        let expected = URL_SAFE_NO_PAD.encode(&bytes);
+        prop_assert_eq!(&out[before..before + written], expected.as_bytes());
+        prop_assert_eq!(&out[..before], &*vec![b'x'; before]);
+    }
+
+    #[test]
+    fn any_text_is_refused_without_panic(text in "\\PC{0,300}") {
+        prop_assert_eq!(keys().open(&text, 1, TODAY), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn any_statement_survives(unit in "\\PC{1,60}", attribute in "user\\.[a-z]{1,20}", bucket in prop::option::of(0..1_000_000_u32), stage in 0..i64::MAX) {
+        let mut statement = exposure();
+        (statement.unit, statement.unit_attribute) = (unit.into(), attribute.into());
+        (statement.bucket, statement.stage) = (bucket, stage);
+        let token = seal(&keys(), &statement);
+        prop_assert_eq!(keys().open(&token, 1, TODAY), Ok(statement));
+    }
+}
