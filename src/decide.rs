@@ -17,7 +17,7 @@ use crate::engine::explain::Silent;
 use crate::engine::number::Number;
 use crate::engine::snapshot::Snapshot;
 use crate::live::{Live, Published};
-use crate::token::{Exposure, TokenKeys};
+use crate::token::{Exposure, Sealer};
 
 /// Longest captured value in bytes.
 pub const CAPTURED_BYTES_MAX: usize = 64;
@@ -89,17 +89,17 @@ pub fn exposure<'d>(
     })
 }
 
-/// Appends the token of `decision` to `out`; `false` and nothing appended where there is none.
+/// Appends the token of `decision`, of the day of `sealer`, to `out`; `false` and nothing appended where there is none.
 #[must_use]
 pub fn seal(
     snapshot: &Snapshot,
     decision: &Decision<'_>,
     context: &Context<'_>,
-    tokens: &TokenKeys,
-    day: i64,
+    sealer: Option<&Sealer<'_>>,
     out: &mut Vec<u8>,
 ) -> bool {
-    exposure(snapshot, decision, context, day).is_some_and(|exposure| tokens.seal(&exposure, out))
+    let Some(sealer) = sealer else { return false };
+    exposure(snapshot, decision, context, sealer.day()).is_some_and(|exposure| sealer.seal(&exposure, out))
 }
 
 /// The attributes that the flag keeps with an exposure, as text.

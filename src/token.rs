@@ -14,17 +14,20 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod siv;
 pub mod unit;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use aes_gcm_siv::aead::inout::InOutBuf;
-use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::NO_PAD;
+use siv::{MasterKey, NONCE, NonceKeys, TAG};
 use smallvec::SmallVec;
 
 use crate::engine::decision::Arm;
+use crate::engine::map::Map;
 
 /// Days that a token is accepted: clients keep answers for up to 30.
 pub const TOKEN_DAYS_MAX: i64 = 31;
@@ -41,7 +44,8 @@ const BLOCK: usize = 24;
 const BLOCKS_FROM: usize = 128;
 const FORMAT: u8 = 1;
 const HEAD: usize = 10;
-const TAG: usize = 16;
+/// Most nonces whose keys are kept: of a month's days in a handful of environments.
+const NONCES_MAX: usize = 256;
 const USER_ID: &str = "user.id";
 
 /// What a token is for; part of the authenticated bytes.
@@ -126,7 +130,27 @@ pub fn stream_epoch(now_ms: i64) -> i64 {
 
 struct NumberedKey {
     number: u16,
-    cipher: Aes256GcmSiv,
+    master: MasterKey,
+    /// By nonce.
+    derived: ArcSwap<Map<[u8; NONCE], Arc<NonceKeys>>>,
+}
+
+impl NumberedKey {
+    /// What `work` makes of the keys of `nonce`. They are kept if it makes anything: of what others send, only what was
+    /// sealed here.
+    fn with<T>(&self, nonce: [u8; NONCE], work: impl FnOnce(&Arc<NonceKeys>) -> Option<T>) -> Option<T> {
+        if let Some(keys) = self.derived.load().get(&nonce) {
+            return work(keys);
+        }
+        let keys = Arc::new(self.master.derive(nonce));
+        let made = work(&keys)?;
+        self.derived.rcu(|known| {
+            let mut known = if known.len() < NONCES_MAX { Map::clone(known) } else { Map::default() };
+            known.insert(nonce, keys.clone());
+            known
+        });
+        Some(made)
+    }
 }
 
 /// Writes and reads base64url by vector instructions where the machine has them, which is asked once.
@@ -164,61 +188,47 @@ impl TokenKeys {
     pub fn new(keys: impl IntoIterator<Item = (u16, [u8; 32])>) -> Self {
         let mut keys: Vec<_> = keys
             .into_iter()
-            .map(|(number, key)| NumberedKey { number, cipher: Aes256GcmSiv::new(&key.into()) })
+            .map(|(number, key)| NumberedKey {
+                number,
+                master: MasterKey::new(&key),
+                derived: ArcSwap::default(),
+            })
             .collect();
         keys.sort_by_key(|key| std::cmp::Reverse(key.number));
         Self { keys, base64: base64url() }
     }
 
+    /// What seals statements about `environment` made on `day`; `None` without a key, or for numbers out of range.
+    #[must_use]
+    pub fn sealer(&self, environment: i64, day: i64) -> Option<Sealer<'_>> {
+        self.sealer_for(Purpose::Exposure, environment, day)
+    }
+
     /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
-        let body = |bytes: &mut Vec<u8>| write_body(exposure, bytes);
-        self.seal_body(Purpose::Exposure, exposure.day, exposure.environment, body, out)
+        self.sealer(exposure.environment, exposure.day).is_some_and(|sealer| sealer.seal(exposure, out))
     }
 
     /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
+        let sealer = self.sealer_for(Purpose::Stream, pass.environment, pass.epoch.div_euclid(2));
         let body = |bytes: &mut Vec<u8>| {
             bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
             write_text(&pass.key, bytes);
         };
-        self.seal_body(Purpose::Stream, pass.epoch.div_euclid(2), pass.environment, body, out)
+        sealer.is_some_and(|sealer| sealer.seal_body(body, out))
     }
 
-    fn seal_body(
-        &self,
-        purpose: Purpose,
-        day: i64,
-        environment: i64,
-        write: impl FnOnce(&mut Vec<u8>),
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let (Some(key), Ok(day), Ok(environment)) =
-            (self.keys.first(), u16::try_from(day), u32::try_from(environment))
-        else {
-            return false;
-        };
-        // Made behind what is there, sealed in its place, and its text written over it.
-        let from = out.len();
-        out.reserve(TOKEN_BYTES_EXPECTED);
-        out.push(FORMAT);
-        out.extend_from_slice(&key.number.to_be_bytes());
-        out.push(purpose as u8);
-        out.extend_from_slice(&day.to_be_bytes());
-        out.extend_from_slice(&environment.to_be_bytes());
-        write(out);
-        let sealed = out.get_mut(from..).and_then(|bytes| bytes.split_at_mut_checked(HEAD));
-        let tag = sealed.and_then(|(head, body)| {
-            key.cipher.encrypt_inout_detached(&nonce(head), head, InOutBuf::from(body)).ok()
-        });
-        let written = tag.and_then(|tag| {
-            out.extend_from_slice(&tag);
-            as_text(&self.base64, out, from)
-        });
-        out.truncate(from + written.unwrap_or(0));
-        written.is_some()
+    fn sealer_for(&self, purpose: Purpose, environment: i64, day: i64) -> Option<Sealer<'_>> {
+        let key = self.keys.first()?;
+        let [number_a, number_b] = key.number.to_be_bytes();
+        let [day_a, day_b] = u16::try_from(day).ok()?.to_be_bytes();
+        let [env_a, env_b, env_c, env_d] = u32::try_from(environment).ok()?.to_be_bytes();
+        let head = [FORMAT, number_a, number_b, purpose as u8, day_a, day_b, env_a, env_b, env_c, env_d];
+        let keys = key.with(nonce(&head), |keys| Some(keys.clone()))?;
+        Some(Sealer { base64: &self.base64, keys, head, environment, day })
     }
 
     /// Opens a token of `environment` on day `today`.
@@ -290,13 +300,50 @@ impl TokenKeys {
         let (true, Some(key)) = (format == FORMAT && of == purpose as u8, key) else {
             return Err(TokenError::Invalid);
         };
-        let tag = Tag::try_from(&*tag).map_err(|_error| TokenError::Invalid)?;
+        let tag = tag.first_chunk().copied().ok_or(TokenError::Invalid)?;
         let day = i64::from(u16::from_be_bytes([day_a, day_b]));
         let environment = i64::from(env.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes)));
-        key.cipher
-            .decrypt_inout_detached(&nonce(head), head, InOutBuf::from(&mut *body), &tag)
-            .map_err(|_error| TokenError::Invalid)?;
+        key.with(nonce(head), |keys| keys.open(head, body, tag).then_some(())).ok_or(TokenError::Invalid)?;
         Ok(Opened { environment, day, body })
+    }
+}
+
+/// Seals what is said of one environment on one day.
+pub struct Sealer<'k> {
+    base64: &'k Base64,
+    keys: Arc<NonceKeys>,
+    head: [u8; HEAD],
+    environment: i64,
+    day: i64,
+}
+
+impl Sealer<'_> {
+    /// Days since 1970, UTC, that it seals for.
+    #[must_use]
+    pub fn day(&self) -> i64 {
+        self.day
+    }
+
+    /// Appends the token of `exposure` to `out`, as base64url text. `false`: it is not of this environment and day, nothing
+    /// is appended.
+    #[must_use]
+    pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
+        (self.environment, self.day) == (exposure.environment, exposure.day)
+            && self.seal_body(|bytes| write_body(exposure, bytes), out)
+    }
+
+    fn seal_body(&self, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) -> bool {
+        // Made behind what is there, sealed in its place, and its text written over it.
+        let from = out.len();
+        out.reserve(TOKEN_BYTES_EXPECTED);
+        out.extend_from_slice(&self.head);
+        write(out);
+        let body = out.get_mut(from + HEAD..).unwrap_or_default();
+        let tag = self.keys.seal(&self.head, body);
+        out.extend_from_slice(&tag);
+        let written = as_text(self.base64, out, from);
+        out.truncate(from + written.unwrap_or(0));
+        written.is_some()
     }
 }
 
@@ -308,8 +355,8 @@ struct Opened<'b> {
 }
 
 /// Unique enough: AES-GCM-SIV keeps its promises when a nonce returns, and only equal statements look equal.
-fn nonce(head: &[u8]) -> Nonce {
-    let mut nonce = Nonce::default();
+fn nonce(head: &[u8]) -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
     for (place, byte) in nonce.iter_mut().zip(head) {
         *place = *byte;
     }

@@ -51,6 +51,16 @@ pub struct Variant {
     pub key: VariantKey,
     /// Its value as JSON text.
     pub json: Box<str>,
+    /// How the answer of OFREP that serves it begins, up to the reason.
+    pub ofrep: Box<str>,
+}
+
+impl Variant {
+    /// The variant `key` of `flag`, whose value is written `json`. Keys need no escape.
+    fn new(flag: &FlagKey, key: &VariantKey, json: &str) -> Self {
+        let ofrep = format!(r#"{{"key":"{flag}","value":{json},"variant":"{key}","reason":""#);
+        Self { key: key.clone(), json: json.into(), ofrep: ofrep.into() }
+    }
 }
 
 /// A compiled rule.
@@ -382,7 +392,7 @@ impl Compiled {
         let variants: Box<[Variant]> = document
             .variants
             .iter()
-            .map(|(key, value)| Variant { key: key.clone(), json: value.json().into() })
+            .map(|(key, value)| Variant::new(&document.key, key, value.json()))
             .collect();
         let place = |key: &VariantKey| -> Result<u16, String> {
             let at = variants

@@ -49,7 +49,8 @@ fn entries(
     service: &Service,
 ) -> HttpResponse {
     let (snapshot, context) = (&published.snapshot, &parsed.context);
-    let (day, secrets) = (service.clock.today(), service.live.secrets_now());
+    let secrets = service.live.secrets_now();
+    let sealer = secrets.tokens.sealer(snapshot.environment_number(), service.clock.today());
     let mut out = Vec::with_capacity(1_024);
     out.extend_from_slice(b"{\"environment\":");
     push_text(&mut out, snapshot.environment().as_str());
@@ -63,7 +64,7 @@ fn entries(
         let decision = decide::one(published, flag, context, fetched);
         write_entry(&decision, context, access.actor.role.sees_rules(), &mut out);
         push_optional(&mut out, ",\"exposure_token\":", |out| {
-            decide::seal(snapshot, &decision, context, &secrets.tokens, day, out)
+            decide::seal(snapshot, &decision, context, sealer.as_ref(), out)
         });
         out.push(b'}');
     }

@@ -21,7 +21,7 @@ use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
 use crate::live::{Environment, Published};
-use crate::token::{StreamPass, TokenKeys, stream_epoch};
+use crate::token::{Sealer, StreamPass, TokenKeys, stream_epoch};
 
 /// Longest wait for a number that another instance told of.
 const REACH_MAX: Duration = Duration::from_secs(1);
@@ -118,7 +118,8 @@ fn single_answer(
     }
     let mut out = Vec::with_capacity(512);
     let secrets = asked.service.live.secrets_now();
-    write_success(asked, &secrets.tokens, &decision, &mut out);
+    let sealer = asked.sealer(&secrets.tokens);
+    write_success(asked, sealer.as_ref(), &decision, &mut out);
     Ok(json(StatusCode::OK, out))
 }
 
@@ -157,6 +158,7 @@ fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) 
     let (published, snapshot) = (asked.published, &asked.published.snapshot);
     // Once for all flags: they may not change within an answer.
     let secrets = asked.service.live.secrets_now();
+    let sealer = asked.sealer(&secrets.tokens);
     let mut out = Vec::with_capacity(256 + snapshot.flags().len() * 256);
     out.extend_from_slice(b"{\"flags\":[");
     let mut readable = true;
@@ -166,7 +168,7 @@ fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) 
         }
         let decision = decide::one(published, flag, asked.context, fetched);
         match decision.result {
-            Ok(_) => write_success(asked, &secrets.tokens, &decision, &mut out),
+            Ok(_) => write_success(asked, sealer.as_ref(), &decision, &mut out),
             Err(error) => {
                 readable &= error != DecisionError::AudienceUnavailable;
                 write_failure(flag, error, &mut out);
@@ -265,8 +267,6 @@ struct Asked<'a, 'c> {
     actor: &'a Actor,
     context: &'a Context<'c>,
     service: &'a Service,
-    /// Of the tokens: days since 1970, UTC.
-    day: i64,
 }
 
 impl<'a, 'c> Asked<'a, 'c> {
@@ -276,24 +276,26 @@ impl<'a, 'c> Asked<'a, 'c> {
         context: &'a Context<'c>,
         service: &'a Service,
     ) -> Self {
-        Self { published, actor, context, service, day: service.clock.today() }
+        Self { published, actor, context, service }
+    }
+
+    /// What seals the tokens of the answer: all of one day.
+    fn sealer<'k>(&self, tokens: &'k TokenKeys) -> Option<Sealer<'k>> {
+        tokens.sealer(self.published.snapshot.environment_number(), self.service.clock.today())
     }
 }
 
-fn write_success(asked: &Asked<'_, '_>, tokens: &TokenKeys, decision: &Decision<'_>, out: &mut Vec<u8>) {
+fn write_success(
+    asked: &Asked<'_, '_>,
+    sealer: Option<&Sealer<'_>>,
+    decision: &Decision<'_>,
+    out: &mut Vec<u8>,
+) {
     let (Some(variant), Ok(served)) = (decision.variant(), decision.result) else { return };
     let flag = decision.flag;
-    out.extend_from_slice(b"{\"key\":\"");
-    out.extend_from_slice(flag.key.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"value\":");
-    out.extend_from_slice(variant.json.as_bytes());
-    out.extend_from_slice(b",\"variant\":\"");
-    out.extend_from_slice(variant.key.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"reason\":\"");
+    out.extend_from_slice(variant.ofrep.as_bytes());
     out.extend_from_slice(served.reason.as_ofrep().as_bytes());
-    out.extend_from_slice(b"\",\"metadata\":{\"flagSetId\":\"");
-    out.extend_from_slice(asked.published.snapshot.environment().as_str().as_bytes());
-    out.extend_from_slice(b"\",\"version\":");
+    out.extend_from_slice(asked.published.snapshot.ofrep_metadata().as_bytes());
     push_number(out, flag.version);
     if let (true, Some(rule)) = (asked.actor.role.sees_rules(), decision.rule()) {
         out.extend_from_slice(b",\"rule\":\"");
@@ -301,7 +303,7 @@ fn write_success(asked: &Asked<'_, '_>, tokens: &TokenKeys, decision: &Decision<
         out.push(b'"');
     }
     push_optional(out, ",\"exposureToken\":", |out| {
-        decide::seal(&asked.published.snapshot, decision, asked.context, tokens, asked.day, out)
+        decide::seal(&asked.published.snapshot, decision, asked.context, sealer, out)
     });
     out.extend_from_slice(b"}}");
 }

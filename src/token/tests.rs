@@ -191,3 +191,38 @@ proptest! {
         prop_assert_eq!(keys().open(&token, 1, TODAY), Ok(statement));
     }
 }
+
+#[test]
+fn only_what_was_sealed_here_has_its_keys_kept() {
+    let keys = keys();
+    let kept = || keys.keys[0].derived.load().len();
+    let bytes = URL_SAFE_NO_PAD.decode(seal(&keys, &exposure())).unwrap();
+    assert_eq!(kept(), 1);
+    for day in 0..100_u8 {
+        let mut forged = bytes.clone();
+        forged[5] ^= day + 1;
+        assert!(keys.open(&URL_SAFE_NO_PAD.encode(forged), 1, TODAY).is_err());
+    }
+    assert_eq!(kept(), 1, "of others' tokens nothing stays");
+    for day in 0..NONCES_MAX as i64 * 2 {
+        let _token = seal(&keys, &Exposure { day, ..exposure() });
+        assert!(kept() <= NONCES_MAX);
+    }
+    // Another process has kept nothing yet.
+    let token = seal(&keys, &exposure());
+    assert_eq!(TokenKeys::new([(1, [3; 32])]).open(&token, 1, TODAY), Ok(exposure()));
+}
+
+#[test]
+fn a_sealer_seals_only_for_its_environment_and_day() {
+    let keys = keys();
+    let sealer = keys.sealer(1, TODAY).unwrap();
+    let mut out = b"before".to_vec();
+    for other in [Exposure { day: TODAY + 1, ..exposure() }, Exposure { environment: 2, ..exposure() }] {
+        assert!(!sealer.seal(&other, &mut out));
+        assert_eq!(out, b"before");
+    }
+    assert!(sealer.seal(&exposure(), &mut out));
+    assert_eq!(out, [b"before", seal(&keys, &exposure()).as_bytes()].concat());
+    assert!(keys.sealer(-1, TODAY).is_none() && keys.sealer(1, 65_536).is_none());
+}
