@@ -9,7 +9,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, error::PayloadError};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{Either, LocalBoxFuture};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
@@ -66,10 +66,14 @@ impl<const LIMIT: usize> FromRequest for JsonBody<LIMIT> {
 ///
 /// # Errors
 /// As those of [`JsonBody`].
-pub(super) async fn json(headers: &HeaderMap, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+pub(super) fn json(
+    headers: &HeaderMap,
+    payload: Payload,
+    limit: usize,
+) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     match refuse_type(headers, &["application/json"]) {
-        Err(problem) => Err(drained(problem, payload).await),
-        Ok(()) => read(payload, limit, announced_bytes(headers)).await,
+        Err(problem) => Either::Left(drained(problem, payload).map(Err)),
+        Ok(()) => Either::Right(read(payload, limit, announced_bytes(headers))),
     }
 }
 
@@ -197,7 +201,7 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
     if announced == Some(first.len()) {
         return Ok(first);
     }
-    let rest = async {
+    let rest = Box::pin(timeout(BODY_MAX, async {
         let mut body = BytesMut::from(&*first);
         while let Some(chunk) = next(&mut payload).await? {
             let chunk = chunk.map_err(|error| broken(&error))?;
@@ -207,8 +211,8 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
-    };
-    let read = Box::pin(timeout(BODY_MAX, rest))
+    }));
+    let read = rest
         .await
         .map_err(|_error| Problem::new(Code::BodyTimeout, "the body took over 30 seconds").closing())?;
     match read {
@@ -219,16 +223,26 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
 
 /// Reads what is left of a small body before its refusal: otherwise the server closes the connection, which
 /// costs the client far more than the refusal. A large one closes it.
-pub async fn drained(problem: Problem, mut payload: Payload) -> Problem {
-    let drain = async {
+pub fn drained(problem: Problem, mut payload: Payload) -> LocalBoxFuture<'static, Problem> {
+    // Boxed: every call would else carry room for its refusal.
+    Box::pin(async move {
         let mut left = DRAINED_BYTES_MAX;
-        while let Some(Ok(chunk)) = payload.next().await {
-            left = left.checked_sub(chunk.len())?;
+        // What came with the head needs no timer.
+        let ended = match drain(&mut payload, &mut left).now_or_never() {
+            Some(ended) => ended,
+            None => timeout(DRAIN_MAX, drain(&mut payload, &mut left)).await.unwrap_or(false),
+        };
+        if ended { problem } else { problem.closing() }
+    })
+}
+
+/// Reads to the end, or to the sender's; `false` where more than `left` bytes come.
+async fn drain(payload: &mut Payload, left: &mut usize) -> bool {
+    while let Some(Ok(chunk)) = payload.next().await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) => *left = rest,
+            None => return false,
         }
-        Some(())
-    };
-    match Box::pin(timeout(DRAIN_MAX, drain)).await {
-        Ok(Some(())) => problem,
-        Ok(None) | Err(_) => problem.closing(),
     }
+    true
 }

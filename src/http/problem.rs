@@ -2,12 +2,12 @@
 //! clients need, is the same object with OFREP's fields beside.
 
 use std::fmt;
+use std::iter::Peekable;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
-use smallvec::SmallVec;
 
 use super::write::{push_number, push_text};
 use crate::engine::flag::Fault;
@@ -256,18 +256,19 @@ impl Problem {
         let status = self.code.status();
         let body = self.body(request_id, ofrep);
         let mut answer = HttpResponse::build(status);
-        answer.content_type(if ofrep { "application/json" } else { "application/problem+json" });
-        answer.insert_header((header::CACHE_CONTROL, "no-store"));
+        let kind = if ofrep { "application/json" } else { "application/problem+json" };
+        answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(kind)));
+        answer.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
                 answer.insert_header((name.clone(), value));
             }
         }
         if let Some(seconds) = self.retry_after {
-            answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+            answer.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            answer.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         if self.close {
             answer.force_close();
@@ -278,49 +279,84 @@ impl Problem {
     /// The document, its fields in the order of their names.
     fn body(&self, request_id: Option<&RequestId>, ofrep: bool) -> Vec<u8> {
         let (status, code, detail) = (self.code.status(), self.code.as_str(), self.detail.as_str());
-        let title = status.canonical_reason().unwrap_or_default();
-        let mut fields: SmallVec<[(&str, Shown<'_>); 16]> = SmallVec::new();
-        fields.extend([("code", Shown::Text(code)), ("detail", Shown::Text(detail))]);
-        fields.extend([("status", Shown::Number(status.as_u16())), ("title", Shown::Text(title))]);
-        fields.push(("type", Shown::Text("about:blank")));
+        let mut document = Document { out: Vec::with_capacity(512), own: self.fields.iter().peekable() };
+        document.field("code", Shown::Plain(code));
+        document.field("detail", Shown::Text(detail));
+        if ofrep {
+            document.field("errorCode", Shown::Plain(self.code.as_ofrep()));
+            document.field("errorDetails", Shown::Text(detail));
+        }
         if let Some(id) = request_id {
-            fields.push(("instance", Shown::Text(id.as_str())));
+            document.field("instance", Shown::Plain(id.as_str()));
         }
         if ofrep {
-            fields.push(("errorCode", Shown::Text(self.code.as_ofrep())));
-            fields.extend([("errorDetails", Shown::Text(detail)), ("metadata", Shown::Nothing)]);
+            document.field("metadata", Shown::Nothing);
         }
-        for (name, value) in &self.fields {
-            // What a refusal says of its own comes before what all say.
-            fields.retain(|(known, _)| known != name);
-            fields.push((name, Shown::Value(value)));
-        }
-        fields.sort_unstable_by_key(|(name, _)| *name);
-        let mut out = Vec::with_capacity(512);
-        for (name, value) in fields {
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            push_text(&mut out, name);
-            out.push(b':');
-            match value {
-                Shown::Text(text) => push_text(&mut out, text),
-                Shown::Number(number) => push_number(&mut out, number.into()),
-                Shown::Nothing => out.extend_from_slice(b"{}"),
-                Shown::Value(Value::String(text)) => push_text(&mut out, text),
-                Shown::Value(value) => out.extend_from_slice(value.to_string().as_bytes()),
-            }
-        }
-        out.push(b'}');
-        out
+        document.field("status", Shown::Number(status.as_u16()));
+        document.field("title", Shown::Plain(status.canonical_reason().unwrap_or_default()));
+        document.field("type", Shown::Plain("about:blank"));
+        document.end()
     }
 }
 
-/// A field of the document.
+/// A document while it is written: what all refusals say, and among it what one says of its own.
+struct Document<'p> {
+    out: Vec<u8>,
+    own: Peekable<serde_json::map::Iter<'p>>,
+}
+
+impl Document<'_> {
+    /// What all say under `name`; names come in their order. What a refusal says of its own comes instead.
+    fn field(&mut self, name: &'static str, shown: Shown<'_>) {
+        while let Some((own, value)) = self.own.next_if(|(own, _)| own.as_str() < name) {
+            self.own_field(own, value);
+        }
+        if let Some((own, value)) = self.own.next_if(|(own, _)| *own == name) {
+            return self.own_field(own, value);
+        }
+        let out = &mut self.out;
+        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        match shown {
+            Shown::Plain(text) => {
+                out.push(b'"');
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'"');
+            }
+            Shown::Text(text) => push_text(out, text),
+            Shown::Number(number) => push_number(out, number.into()),
+            Shown::Nothing => out.extend_from_slice(b"{}"),
+        }
+    }
+
+    fn own_field(&mut self, name: &str, value: &Value) {
+        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
+        push_text(&mut self.out, name);
+        self.out.push(b':');
+        match value {
+            Value::String(text) => push_text(&mut self.out, text),
+            value => self.out.extend_from_slice(value.to_string().as_bytes()),
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        while let Some((name, value)) = self.own.next() {
+            self.own_field(name, value);
+        }
+        self.out.push(b'}');
+        self.out
+    }
+}
+
+/// What all refusals say.
 enum Shown<'p> {
+    /// A text that needs no escape.
+    Plain(&'p str),
     Text(&'p str),
     Number(u16),
     /// An object without fields.
     Nothing,
-    Value(&'p Value),
 }
 
 impl fmt::Display for Problem {
