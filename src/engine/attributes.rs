@@ -23,19 +23,38 @@ impl Slot {
     pub const GOODS_QUANTITY: Self = Self(5);
 }
 
+/// The names of a scope.
+#[derive(Debug, Clone, Default)]
+struct Names {
+    slots: Map<Box<str>, Slot>,
+    /// The [`shape`] of each: most names that are sent have one that no name here has.
+    shapes: u64,
+}
+
+/// One bit of 64, by a name's first byte and its length.
+#[inline]
+fn shape(name: &str) -> u64 {
+    let first = name.as_bytes().first().copied().map_or(0, usize::from);
+    1 << ((first * 7 + name.len()) % 64)
+}
+
 /// The numbers given so far. They only grow, so that compiled flags stay valid.
 #[derive(Debug, Clone)]
 pub struct Attributes {
-    user: Map<Box<str>, Slot>,
-    order: Map<Box<str>, Slot>,
-    goods: Map<Box<str>, Slot>,
+    user: Names,
+    order: Names,
+    goods: Names,
     names: Vec<Attribute>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
-        let mut attributes =
-            Self { user: Map::default(), order: Map::default(), goods: Map::default(), names: Vec::new() };
+        let mut attributes = Self {
+            user: Names::default(),
+            order: Names::default(),
+            goods: Names::default(),
+            names: Vec::new(),
+        };
         for text in ["user.id", "order.id", "order.amount", "goods.id", "goods.price", "goods.quantity"] {
             if let Some(attribute) = Attribute::parse(text) {
                 attributes.number(&attribute);
@@ -46,7 +65,7 @@ impl Default for Attributes {
 }
 
 impl Attributes {
-    fn map(&self, scope: Scope) -> &Map<Box<str>, Slot> {
+    fn of(&self, scope: Scope) -> &Names {
         match scope {
             Scope::User => &self.user,
             Scope::Order => &self.order,
@@ -58,7 +77,11 @@ impl Attributes {
     #[must_use]
     #[inline]
     pub fn find(&self, scope: Scope, name: &str) -> Option<Slot> {
-        self.map(scope).get(name).copied()
+        let names = self.of(scope);
+        if names.shapes & shape(name) == 0 {
+            return None;
+        }
+        names.slots.get(name).copied()
     }
 
     /// The slot of `attribute`, a new one if it has none.
@@ -69,11 +92,13 @@ impl Attributes {
         }
         let slot = Slot(self.names.len() as u32);
         self.names.push(attribute.clone());
-        match attribute.scope {
-            Scope::User => self.user.insert(attribute.name.clone(), slot),
-            Scope::Order => self.order.insert(attribute.name.clone(), slot),
-            Scope::Goods => self.goods.insert(attribute.name.clone(), slot),
+        let names = match attribute.scope {
+            Scope::User => &mut self.user,
+            Scope::Order => &mut self.order,
+            Scope::Goods => &mut self.goods,
         };
+        names.shapes |= shape(&attribute.name);
+        names.slots.insert(attribute.name.clone(), slot);
         slot
     }
 

@@ -73,9 +73,7 @@ pub(super) fn user_attribute<'a>(
             }
             _ => {
                 let slot = builder.attributes.find(Scope::User, name);
-                let value = value_of(name, node)?;
-                keep(&mut builder.parsed.context.attributes, slot, value);
-                Ok(())
+                keep(&mut builder.parsed.context.attributes, slot, name, node)
             }
         },
     }
@@ -100,16 +98,14 @@ pub(super) fn order_attribute<'a>(
         }
         "id" if !matches!(&node, Node::Absent) => match node {
             Node::Text(text) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
-                keep(&mut builder.parsed.context.attributes, Some(Slot::ORDER_ID), Some(Value::Text(text)));
-                Ok(())
+                let slot = Some(Slot::ORDER_ID);
+                keep(&mut builder.parsed.context.attributes, slot, name, Node::Text(text))
             }
             _ => Err(Box::new(ContextError::Id { field: "order.id".into() })),
         },
         _ => {
             let slot = builder.attributes.find(Scope::Order, name);
-            let value = value_of(name, node)?;
-            keep(&mut builder.parsed.context.attributes, slot, value);
-            Ok(())
+            keep(&mut builder.parsed.context.attributes, slot, name, node)
         }
     }
 }
@@ -142,8 +138,7 @@ pub(super) fn item_attribute<'a>(
         "quantity" => item.quantity = money(node, || format!("goods[{at}].quantity"))?.unwrap_or(1),
         _ => {
             let slot = attributes.find(Scope::Goods, name);
-            let value = value_of(name, node)?;
-            keep(&mut item.attributes, slot, value);
+            keep(&mut item.attributes, slot, name, node)?;
         }
     }
     Ok(())
@@ -158,44 +153,44 @@ fn money(node: Node<'_>, field: impl FnOnce() -> String) -> Result<Option<i64>, 
     }
 }
 
-fn value_of<'a>(name: &str, node: Node<'a>) -> Result<Option<Value<'a>>, Fault> {
-    Ok(match node {
-        Node::Text(text) if text.len() > TEXT_BYTES_MAX => {
-            return Err(Box::new(ContextError::TooLong { field: name.chars().take(100).collect() }));
-        }
-        Node::Text(text) => Some(Value::Text(text)),
-        Node::Number(number) => Some(Value::Number(number)),
-        Node::Boolean(value) => Some(Value::Boolean(value)),
-        Node::List(list) => {
-            let long =
-                |element: &Element<'_>| matches!(element, Element::Text(t) if t.len() > TEXT_BYTES_MAX);
-            if list.iter().any(long) {
-                return Err(Box::new(ContextError::TooLong { field: name.chars().take(100).collect() }));
-            }
-            Some(Value::List(list))
-        }
-        Node::Absent | Node::Object => None,
-    })
+/// Whether a text of this length may be the value of an attribute, or stand in it.
+fn fits(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX
 }
 
-/// Keeps a value that some flag asks for; of duplicates the last counts.
+/// Keeps a value that some flag asks for; of duplicates the last counts. Nobody may send one that is too long.
+#[inline]
 fn keep<'a, const N: usize>(
     attributes: &mut SmallVec<[(Slot, Value<'a>); N]>,
     slot: Option<Slot>,
-    value: Option<Value<'a>>,
-) {
-    let Some(slot) = slot else { return };
-    let known = attributes.iter().position(|(known, _)| *known == slot);
-    match (known, value) {
-        (Some(at), Some(value)) => {
-            if let Some((_, place)) = attributes.get_mut(at) {
-                *place = value;
-            }
-        }
-        (Some(at), None) => {
-            attributes.swap_remove(at);
-        }
-        (None, Some(value)) => attributes.push((slot, value)),
-        (None, None) => {}
+    name: &str,
+    node: Node<'a>,
+) -> Result<(), Fault> {
+    let fits = match &node {
+        Node::Text(text) => fits(text),
+        Node::List(list) => !list.iter().any(|one| matches!(one, Element::Text(text) if !fits(text))),
+        Node::Absent | Node::Number(_) | Node::Boolean(_) | Node::Object => true,
+    };
+    if !fits {
+        return Err(Box::new(ContextError::TooLong { field: name.chars().take(100).collect() }));
     }
+    let Some(slot) = slot else { return Ok(()) };
+    let known = attributes.iter().position(|(known, _)| *known == slot);
+    let value = match node {
+        Node::Text(text) => Value::Text(text),
+        Node::Number(number) => Value::Number(number),
+        Node::Boolean(value) => Value::Boolean(value),
+        Node::List(list) => Value::List(list),
+        Node::Absent | Node::Object => {
+            if let Some(at) = known {
+                attributes.swap_remove(at);
+            }
+            return Ok(());
+        }
+    };
+    match known.and_then(|at| attributes.get_mut(at)) {
+        Some((_, place)) => *place = value,
+        None => attributes.push((slot, value)),
+    }
+    Ok(())
 }

@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next key of the object that was entered, past its colon; `None` past the end of the object.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, Fault> {
         let mut next = self.peek();
         if next == Some(b'}') {
@@ -102,10 +102,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Any value; `depth` levels are open around it.
+    #[inline(always)]
     pub(super) fn value(&mut self, depth: usize) -> Result<Node<'a>, Fault> {
         match self.peek() {
             Some(b'"') => self.text_value().map(Node::Text),
             Some(b'-' | b'0'..=b'9') => self.number().map(Node::Number),
+            next => self.other_value(next, depth),
+        }
+    }
+
+    /// A value that is neither text nor number, from its first byte `next` on.
+    fn other_value(&mut self, next: Option<u8>, depth: usize) -> Result<Node<'a>, Fault> {
+        match next {
             Some(b't') => self.word("true").map(|()| Node::Boolean(true)),
             Some(b'f') => self.word("false").map(|()| Node::Boolean(false)),
             Some(b'n') => self.word("null").map(|()| Node::Absent),
@@ -117,14 +125,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Enters what `open` opens; `false` for a `null`. Anything else is refused by the name of its field.
+    #[inline]
     pub(super) fn open(&mut self, open: u8, field: &'static str) -> Result<bool, Fault> {
         let next = self.peek();
         if next == Some(open) {
             self.pass();
             return Ok(true);
         }
+        self.not_open(next, open, field)
+    }
+
+    #[cold]
+    fn not_open(&mut self, next: Option<u8>, open: u8, field: &'static str) -> Result<bool, Fault> {
         // What is no JSON is refused as that.
-        if !matches!(next, Some(b'{' | b'[')) && matches!(self.value(0)?, Node::Absent) {
+        if !matches!(next, Some(b'{' | b'[')) && matches!(self.any_value(0)?, Node::Absent) {
             return Ok(false);
         }
         let wanted = if open == b'[' { "a list" } else { "an object" };
@@ -134,6 +148,11 @@ impl<'a> Reader<'a> {
     /// Refuses whatever comes after the last value.
     pub(super) fn end(&mut self) -> Result<(), Fault> {
         if self.peek().is_none() { Ok(()) } else { Err(self.refuse("something comes after the value")) }
+    }
+
+    /// A value inside one: [`Reader::value`], but one place for all who ask for it.
+    fn any_value(&mut self, depth: usize) -> Result<Node<'a>, Fault> {
+        self.value(depth)
     }
 
     fn enter(&mut self, depth: usize) -> Result<(), Fault> {
@@ -149,7 +168,7 @@ impl<'a> Reader<'a> {
         self.enter(depth)?;
         let mut list = Vec::new();
         while self.item(list.is_empty())? {
-            list.push(match self.value(depth + 1)? {
+            list.push(match self.any_value(depth + 1)? {
                 Node::Text(text) => Element::Text(text),
                 Node::Number(number) => Element::Number(number),
                 Node::Boolean(value) => Element::Boolean(value),
@@ -164,7 +183,7 @@ impl<'a> Reader<'a> {
         let mut first = true;
         while self.key(first)?.is_some() {
             first = false;
-            self.value(depth + 1)?;
+            self.any_value(depth + 1)?;
         }
         Ok(())
     }
@@ -180,33 +199,17 @@ impl<'a> Reader<'a> {
     }
 
     /// A text, from its opening quote on.
-    #[inline]
+    // A text is the half of every key and value: called as a function, it takes twice its own time.
+    #[inline(always)]
     fn text_value(&mut self) -> Result<Cow<'a, str>, Fault> {
         let begin = self.at + 1;
-        self.skip_plain(begin);
+        self.at = plain_end(self.text.as_bytes(), begin);
         if self.text.as_bytes().get(self.at) == Some(&b'"') {
             let text = self.slice(begin);
             self.at += 1;
             return Ok(Cow::Borrowed(text));
         }
         self.escaped(begin).map(Cow::Owned)
-    }
-
-    /// Goes to the first byte from `begin` on that cannot stand in a text as it is, or to the end.
-    #[inline]
-    fn skip_plain(&mut self, begin: usize) {
-        let mut rest = self.text.as_bytes().get(begin..).unwrap_or_default();
-        let whole = rest.len();
-        while let Some((eight, after)) = rest.split_first_chunk() {
-            let found = special(u64::from_le_bytes(*eight));
-            if found != 0 {
-                self.at = begin + whole - rest.len() + (found.trailing_zeros() / 8) as usize;
-                return;
-            }
-            rest = after;
-        }
-        let length = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
-        self.at = begin + whole - rest.len() + length.unwrap_or(rest.len());
     }
 
     /// What was read since `begin`: a byte that is no part of a longer character stands at both ends.
@@ -233,7 +236,7 @@ impl<'a> Reader<'a> {
                 None => return Err(self.refuse("the body ends inside a text")),
             }
             let from = self.at;
-            self.skip_plain(from);
+            self.at = plain_end(self.text.as_bytes(), from);
             text.push_str(self.slice(from));
         }
     }
@@ -352,6 +355,28 @@ impl<'a> Reader<'a> {
     fn refuse(&self, detail: &str) -> Fault {
         refused(self.text.as_bytes(), self.at, detail)
     }
+}
+
+/// The place of the first byte from `begin` on that cannot stand in a text as it is; the end if there is none.
+#[inline]
+fn plain_end(bytes: &[u8], begin: usize) -> usize {
+    let mut at = begin;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = special(u64::from_le_bytes(*eight));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    plain_end_of_few(bytes, at)
+}
+
+/// The same at the end of a body, where no eight bytes are left.
+#[cold]
+fn plain_end_of_few(bytes: &[u8], begin: usize) -> usize {
+    let rest = bytes.get(begin..).unwrap_or_default();
+    let length = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
+    begin + length.unwrap_or(rest.len())
 }
 
 /// The high bit of each of eight bytes that is a quote, a backslash or a control character; of the first such byte for
