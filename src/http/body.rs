@@ -226,23 +226,16 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
 pub fn drained(problem: Problem, mut payload: Payload) -> LocalBoxFuture<'static, Problem> {
     // Boxed: every call would else carry room for its refusal.
     Box::pin(async move {
-        let mut left = DRAINED_BYTES_MAX;
-        // What came with the head needs no timer.
-        let ended = match drain(&mut payload, &mut left).now_or_never() {
-            Some(ended) => ended,
-            None => timeout(DRAIN_MAX, drain(&mut payload, &mut left)).await.unwrap_or(false),
+        let drain = async {
+            let mut left = DRAINED_BYTES_MAX;
+            while let Some(Ok(chunk)) = payload.next().await {
+                left = left.checked_sub(chunk.len())?;
+            }
+            Some(())
         };
-        if ended { problem } else { problem.closing() }
-    })
-}
-
-/// Reads to the end, or to the sender's; `false` where more than `left` bytes come.
-async fn drain(payload: &mut Payload, left: &mut usize) -> bool {
-    while let Some(Ok(chunk)) = payload.next().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => *left = rest,
-            None => return false,
+        match timeout(DRAIN_MAX, drain).await {
+            Ok(Some(())) => problem,
+            Ok(None) | Err(_) => problem.closing(),
         }
-    }
-    true
+    })
 }
