@@ -136,8 +136,8 @@ struct NumberedKey {
 }
 
 impl NumberedKey {
-    /// What `work` makes of the keys of `nonce`. They are kept if it makes anything: of what others send, only what was
-    /// sealed here.
+    /// What `work` makes of the keys of `nonce`. They are kept only if it makes anything: whoever sends forged tokens must not
+    /// fill the memory with keys.
     fn with<T>(&self, nonce: [u8; NONCE], work: impl FnOnce(&Arc<NonceKeys>) -> Option<T>) -> Option<T> {
         if let Some(keys) = self.derived.load().get(&nonce) {
             return work(keys);

@@ -1,7 +1,7 @@
 //! AES-256-GCM-SIV (RFC 8452) whose keys of a nonce are derived once and kept.
 //!
 //! A token's nonce is made of purpose, day and environment: the same all day. Deriving its keys anew for each token, as
-//! the crate `aes-gcm-siv` does, is more than half of what a token takes, and a bulk answer holds one for each flag.
+//! the crate `aes-gcm-siv` does, is nearly half of what a token takes, and a bulk answer holds one for each flag.
 //! The primitives are the ones that crate stands on, `aes` and `polyval`; the tests hold all of this against it, and
 //! against the vectors of the RFC.
 
