@@ -24,7 +24,7 @@ SPAN_MS = 14 * 86_400_000
 
 
 def fill(file, held):
-    """Orders of the past: the first of each shopper, then the second, as far as they go."""
+    """Orders of the past, each shopper's first before any second, and their places by shopper."""
     database = sqlite3.connect(file, isolation_level=None)
     for setting in ("journal_mode = WAL", "synchronous = OFF", "cache_size = -400000", "temp_store = MEMORY"):
         database.execute(f"PRAGMA {setting}")
@@ -36,9 +36,14 @@ def fill(file, held):
            INSERT INTO steps (environment, unit, unit_attribute, step, id, value, currency, order_id, at)
            SELECT 1, 'u-' || (i * 7919 % :shoppers), 'user.id', 'order_paid', 'f-' || i, 45900, 'CNY', 'o-' || i,
                   :now - 3600000 - (i * 48271 % 1209600000)
-           FROM n WHERE :held > 0 ORDER BY 2, 5""",
+           FROM n WHERE :held > 0 ORDER BY 9""",
         {"held": held, "shoppers": SHOPPERS, "now": int(time.time() * 1000)},
     )
+    database.execute(
+        """INSERT INTO step_places (environment, unit, unit_attribute, step, id, number)
+           SELECT environment, unit, unit_attribute, step, id, number FROM steps ORDER BY 1, 2, 3, 4, 5"""
+    )
+    database.execute("UPDATE meta SET value = (SELECT COALESCE(MAX(number), 0) FROM steps) WHERE key = 'steps_placed'")
     database.execute(index)
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     found = database.execute("SELECT count(*) FROM steps").fetchone()[0]

@@ -1,4 +1,4 @@
-//! Folds SQLite's log into its file beside the writer, while events come.
+//! What SQLite puts off while events come: folding its log into its file, and bringing steps to their places.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use super::{Jobs, ticks};
 /// How often it is done while events come. In a second of full load the log grows by a hundred megabytes, and what was not
 /// yet folded in when it is full, the writer folds in itself while events wait.
 const FOLD_EVERY: Duration = Duration::from_millis(100);
+/// How often it is asked whether enough steps wait for their places.
+const PLACE_EVERY: Duration = Duration::from_millis(250);
 
 impl Jobs {
     pub(super) async fn fold_log(&self) {
@@ -20,6 +22,19 @@ impl Jobs {
             folded = written;
             if let Err(error) = self.store.fold_log().await {
                 tracing::warn!(%error, "the database's log could not be folded in; the writer does it");
+            }
+        }
+    }
+
+    pub(super) async fn place_steps(&self) {
+        let mut ticks = ticks(PLACE_EVERY);
+        loop {
+            ticks.tick().await;
+            if self.store.is_away() {
+                continue;
+            }
+            if let Err(error) = self.store.place_waiting_steps().await {
+                tracing::warn!(%error, "steps could not be brought to their places; reports do it, or the next try");
             }
         }
     }

@@ -96,6 +96,7 @@ impl Manage {
         // Who asked is known even if this ends half-way.
         self.note(caller, environment, "erase", &hidden, &json!({"attribute": unit.attribute})).await?;
         events.flush().await?;
+        self.store.place_steps().await?;
         let (stored, mut pace) = (unit.in_environment(environment.number), Pace::default());
         let mut erased = Erased {
             exposures: self.delete_in_pieces(Piece::Exposures(stored), None, &mut pace).await?,

@@ -3,6 +3,7 @@
 //! Only one writer of events is at work at a time (SQLite's one writer; a locked row on PostgreSQL), so what
 //! was read at the beginning holds until the commit, and the count of exposed users stays exact.
 
+mod places;
 mod plan;
 mod rows;
 
@@ -10,14 +11,16 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use plan::Book;
+use places::Tail;
+use plan::{Book, StepPlan};
 
-use super::Store;
 use super::error::StoreError;
 use super::lent::{Lent, each, run};
 use super::marks::Late;
+use super::{Db, Store};
 
 pub use super::exposed::ExposedUsersRow;
+pub(super) use places::Places;
 
 /// Events of one batch, from any environments, in the order of their arrival.
 #[derive(Debug, Clone, Default)]
@@ -140,6 +143,10 @@ impl Store {
         batch: &EventBatch,
         late_before_ms: i64,
     ) -> Result<EventOutcome, StoreError> {
+        let mut taken = match self.db {
+            Db::Sqlite { .. } if !batch.steps.is_empty() => Some(self.tail_to_append().await?),
+            _ => None,
+        };
         let mut lent = self.write_transaction("append events", self.deadlines.write).await?;
         lock(&mut lent).await?;
         let stored = rows::stored(&mut lent, &plan::touched(batch)).await?;
@@ -149,7 +156,9 @@ impl Store {
         count(&mut lent, &json(&book.differences())?).await?;
         let mut late = Late::default();
         book.late(late_before_ms, &mut late);
-        let steps = self.append_steps(&mut lent, batch, &book).await?;
+        let plan = plan::steps(&batch.steps, &book);
+        let tail = taken.as_mut().map(|(_, tail)| tail);
+        let steps = append_steps(&mut lent, &plan, tail, late_before_ms).await?;
         for (row, outcome) in batch.steps.iter().zip(&steps) {
             if row.at < late_before_ms && *outcome != StepOutcome::Duplicate {
                 late.step(row.environment, &row.unit, row.flag, row.at);
@@ -157,31 +166,25 @@ impl Store {
         }
         late.mark(&mut lent).await?;
         lent.commit().await?;
+        if let Some((mut place, tail)) = taken {
+            *place = Some(tail);
+        }
         self.events_written.fetch_add(1, Ordering::Release);
         Ok(EventOutcome { exposures, steps })
     }
+}
 
-    async fn append_steps(
-        &self,
-        lent: &mut Lent,
-        batch: &EventBatch,
-        book: &Book<'_>,
-    ) -> Result<Vec<StepOutcome>, StoreError> {
-        let plan = plan::steps(&batch.steps, book);
-        let added = rows::insert(lent, &plan.rows).await?;
-        let unsure: Vec<_> =
-            plan.rows.iter().zip(&added).filter(|(_, a)| a.is_none()).map(|(row, _)| *row).collect();
-        // Nobody else writes, and a reader sees what was there before this transaction.
-        let mut known = if unsure.is_empty() {
-            Vec::new()
-        } else {
-            rows::known(&mut self.reader("known steps").await?, &unsure).await?
-        }
-        .into_iter();
-        let added: Vec<bool> =
-            added.into_iter().map(|a| a.unwrap_or_else(|| known.next() == Some(false))).collect();
-        Ok(plan.outcome(&added))
-    }
+async fn append_steps(
+    lent: &mut Lent,
+    plan: &StepPlan<'_>,
+    tail: Option<&mut Tail>,
+    late_before_ms: i64,
+) -> Result<Vec<StepOutcome>, StoreError> {
+    let added = match tail {
+        Some(tail) => tail.append(lent, &plan.rows, late_before_ms).await?,
+        None => rows::insert(lent, &plan.rows).await?,
+    };
+    Ok(plan.outcome(&added))
 }
 
 /// Waits until no other writer of events is at work, and keeps others waiting until the commit.

@@ -132,11 +132,14 @@ impl Store {
                  WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4 LIMIT 1) AS old",
             ),
             EventTable::Steps => (
-                "SELECT unit FROM steps WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
-                "SELECT count(*) FROM (SELECT 1 FROM steps
+                "SELECT unit FROM unit_steps WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
+                "SELECT count(*) FROM (SELECT 1 FROM unit_steps
                  WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4 LIMIT 1) AS old",
             ),
         };
+        if table == EventTable::Steps {
+            self.place_steps().await?;
+        }
         let mut lent = self.reader("span of units").await?;
         let boundary_at = async |lent: &mut Lent, offset: i64| {
             both!(lent, "span of units", c => sqlx::query_scalar::<_, String>(boundary)
@@ -181,10 +184,11 @@ impl Store {
         after: (&str, &str),
         limit: i64,
     ) -> Result<Vec<StoredStep>, StoreError> {
+        self.place_steps().await?;
         let mut lent = self.reader("steps of a unit").await?;
         both!(&mut lent, "steps of a unit", c => sqlx::query_as::<_, StoredStep>(
             "SELECT step, id, flag, stage, rule, value, currency, order_id, at, attributes
-             FROM steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3
+             FROM unit_steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3
                AND (step, id) > ($4, $5) ORDER BY step, id LIMIT $6")
             .bind(unit.environment).bind(unit.unit).bind(unit.attribute)
             .bind(after.0).bind(after.1).bind(limit).fetch_all(c))
@@ -205,22 +209,30 @@ impl WriteTx {
         self.delete_exposures(unit.environment, &doomed).await
     }
 
-    /// Deletes at most `limit` steps of a unit; how many is answered.
+    /// Deletes at most `limit` steps of a unit; how many is answered. They must have their places: see
+    /// [`Store::place_steps`].
     ///
     /// # Errors
     /// Any [`StoreError`] of a write.
     pub async fn erase_steps(&mut self, unit: StoredUnit<'_>, limit: i64) -> Result<u64, StoreError> {
         events::lock(&mut self.lent).await?;
-        let deleted = both!(&mut self.lent, "erase steps", c => sqlx::query_as::<_, DeletedStep>(
+        let sql = self.lent.pick(
+            "DELETE FROM steps WHERE number IN (
+                 SELECT number FROM step_places WHERE environment = $1 AND unit = $2 AND unit_attribute = $3
+                 ORDER BY step, id LIMIT $4)
+             RETURNING unit, flag, at",
             "DELETE FROM steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3 AND (step, id) IN (
                  SELECT step, id FROM steps WHERE environment = $1 AND unit = $2 AND unit_attribute = $3
                  ORDER BY step, id LIMIT $4)
-             RETURNING unit, flag, at")
+             RETURNING unit, flag, at",
+        );
+        let deleted = both!(&mut self.lent, "erase steps", c => sqlx::query_as::<_, DeletedStep>(sql)
             .bind(unit.environment).bind(unit.unit).bind(unit.attribute).bind(limit).fetch_all(c))?;
         self.mark_steps(unit.environment, &deleted).await
     }
 
-    /// Deletes at most `limit` rows of `table` in a span from before `before_ms`; how many is answered.
+    /// Deletes at most `limit` rows of `table` in a span from before `before_ms`; how many is answered. Steps must have
+    /// their places, as they have after [`Store::unit_span`].
     ///
     /// # Errors
     /// Any [`StoreError`] of a write.
@@ -243,12 +255,19 @@ impl WriteTx {
                 self.delete_exposures(span.environment, &doomed).await
             }
             EventTable::Steps => {
-                let deleted = both!(&mut self.lent, "delete old steps", c => sqlx::query_as::<_, DeletedStep>(
+                let sql = self.lent.pick(
+                    "DELETE FROM steps WHERE number IN (
+                     SELECT number FROM unit_steps
+                     WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4
+                     ORDER BY unit, unit_attribute, step, id LIMIT $5)
+                     RETURNING unit, flag, at",
                     "DELETE FROM steps WHERE environment = $1 AND (unit, unit_attribute, step, id) IN (
                      SELECT unit, unit_attribute, step, id FROM steps
                      WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4
                      ORDER BY unit, unit_attribute, step, id LIMIT $5)
-                     RETURNING unit, flag, at")
+                     RETURNING unit, flag, at",
+                );
+                let deleted = both!(&mut self.lent, "delete old steps", c => sqlx::query_as::<_, DeletedStep>(sql)
                     .bind(span.environment).bind(span.after.as_str()).bind(span.last.as_str()).bind(before_ms)
                     .bind(limit).fetch_all(c))?;
                 self.mark_steps(span.environment, &deleted).await

@@ -7,6 +7,9 @@
 //!   other flags seen are counted there;
 //! - of an exposure that moved or went: the hour where it was; of an exposure: those of the unit's stops of its flag;
 //! - of a stop: its own hour, where stops without an exposure are counted.
+//!
+//! SQLite's steps are looked for where they have their places, which those that came late have at once. The others get
+//! theirs within a minute, while their hours are not counted yet: they need no mark.
 
 use std::collections::BTreeSet;
 
@@ -112,7 +115,7 @@ async fn exposures_of(lent: &mut Lent, changed: &str) -> Result<Vec<Hour>, Store
 async fn stops_of(lent: &mut Lent, exposed: &str) -> Result<Vec<Hour>, StoreError> {
     let sql = lent.pick(
         "SELECT DISTINCT s.environment, s.flag, s.at / 3600000
-         FROM json_each($1) AS j CROSS JOIN steps AS s
+         FROM json_each($1) AS j CROSS JOIN unit_steps AS s
            ON s.environment = j.value ->> 'e' AND s.unit = j.value ->> 'u' AND s.flag = j.value ->> 'f'",
         "SELECT DISTINCT s.environment, s.flag, s.at / 3600000
          FROM json_to_recordset($1::json) AS j(e bigint, u text, f bigint)

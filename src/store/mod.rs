@@ -109,6 +109,8 @@ pub struct Store {
     reach: Option<Arc<Reach>>,
     /// How often this process wrote events.
     events_written: Arc<AtomicU64>,
+    /// Steps of SQLite that are stored but not found by unit yet.
+    places: Arc<events::Places>,
 }
 
 /// What tests and operators count, of one environment.
@@ -156,7 +158,7 @@ pub fn open_later(url: &str, options: &OpenOptions) -> Result<Store, StoreError>
     } else {
         return Err(StoreError::Address("it begins with neither `sqlite:` nor `postgres:`".into()));
     };
-    Ok(Store { db, deadlines, reach: None, events_written: Arc::default() })
+    Ok(Store { db, deadlines, reach: None, events_written: Arc::default(), places: Arc::default() })
 }
 
 impl Store {

@@ -32,23 +32,9 @@ static UPSERT: Bulk = Bulk::new(
       WHERE excluded.at < exposures.at",
 );
 
-static INSERT: Bulk = Bulk::new(
-    "INSERT OR FAIL INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
-                                order_id, at, attributes) VALUES ",
-    13,
-    " ON CONFLICT DO NOTHING",
-);
-
-static KNOWN: Bulk = Bulk::new(
-    "SELECT s.environment, s.unit, s.unit_attribute, s.step, s.id FROM (VALUES ",
-    5,
-    ") AS j CROSS JOIN steps AS s
-       ON s.environment = j.column1 AND s.unit = j.column2 AND s.unit_attribute = j.column3 AND s.step = j.column4
-      AND s.id = j.column5",
-);
-
+/// The key of a stored step.
 #[derive(sqlx::FromRow)]
-struct KeyRow {
+pub(super) struct KeyRow {
     environment: i64,
     unit: String,
     unit_attribute: String,
@@ -57,7 +43,7 @@ struct KeyRow {
 }
 
 impl KeyRow {
-    fn key(&self) -> StepKey<'_> {
+    pub(super) fn key(&self) -> StepKey<'_> {
         (self.environment, &self.unit, &self.unit_attribute, &self.step, &self.id)
     }
 }
@@ -127,25 +113,14 @@ pub(super) async fn upsert(lent: &mut Lent, rows: &[ChangedRow<'_>]) -> Result<(
     })
 }
 
-/// Adds steps of different keys. Tells of each whether it was added; `None` where some of a statement's rows were there
-/// already and SQLite, who counts them, does not say which.
-pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<Option<bool>>, StoreError> {
+/// Adds steps of different keys to PostgreSQL; tells of each whether it was.
+pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<bool>, StoreError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    each!(lent, "insert steps",
-    sqlite c => async {
-        let mut added = Vec::with_capacity(rows.len());
-        for (sql, part) in INSERT.parts(rows) {
-            let done = sqlx::query_with(sql, INSERT.arguments(part)?).execute(&mut *c).await?;
-            let count = usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
-            let all = (count == part.len()).then_some(true).or((count == 0).then_some(false));
-            added.extend(part.iter().map(|_| all));
-        }
-        Ok(added)
-    },
-    postgres c => async {
-        let added = sqlx::query_as::<_, KeyRow>(
+    let added = each!(lent, "insert steps",
+    sqlite _c => std::future::ready(Ok(Vec::new())),
+    postgres c => sqlx::query_as::<_, KeyRow>(
             "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
                                     order_id, at, attributes)
                  SELECT UNNEST($1::bigint[]), UNNEST($2::text[]), UNNEST($3::text[]), UNNEST($4::text[]),
@@ -166,43 +141,12 @@ pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<
             .bind(column(rows, |r| r.o))
             .bind(column(rows, |r| r.t))
             .bind(column(rows, |r| r.a))
-            .fetch_all(c).await?;
-        if added.len() == rows.len() {
-            return Ok(vec![Some(true); rows.len()]);
-        }
-        let added: BTreeSet<StepKey<'_>> = added.iter().map(KeyRow::key).collect();
-        Ok(rows.iter().map(|row| Some(added.contains(&row.key()))).collect())
-    })
-}
-
-/// Which of these steps SQLite has, as whoever does not take part in the transaction sees it.
-pub(super) async fn known(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<bool>, StoreError> {
-    let keys: Vec<Key<'_>> = rows.iter().map(|row| Key(row.key())).collect();
-    let found = each!(lent, "known steps",
-        sqlite c => async {
-            let mut found = Vec::new();
-            for (sql, part) in KNOWN.parts(&keys) {
-                let query = sqlx::query_as_with::<_, KeyRow, _>(sql, KNOWN.arguments(part)?);
-                found.extend(query.fetch_all(&mut *c).await?);
-            }
-            Ok(found)
-        },
-        postgres _c => std::future::ready(Ok(Vec::new())))?;
-    let found: BTreeSet<StepKey<'_>> = found.iter().map(KeyRow::key).collect();
-    Ok(keys.iter().map(|key| found.contains(&key.0)).collect())
-}
-
-struct Key<'a>(StepKey<'a>);
-
-impl Row for Key<'_> {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
-        let (environment, unit, unit_attribute, step, id) = self.0;
-        to.add(environment)?;
-        to.add(unit)?;
-        to.add(unit_attribute)?;
-        to.add(step)?;
-        to.add(id)
+            .fetch_all(c))?;
+    if added.len() == rows.len() {
+        return Ok(vec![true; rows.len()]);
     }
+    let added: BTreeSet<StepKey<'_>> = added.iter().map(KeyRow::key).collect();
+    Ok(rows.iter().map(|row| added.contains(&row.key())).collect())
 }
 
 impl Row for Touched<'_> {

@@ -37,8 +37,8 @@ fn filled(rows: usize, every: usize) -> Huidu {
                  1700000000000 + i, '{{\"user.region\":\"CN-31\"}}', 0 FROM n"
             ),
             format!(
-                "{numbers} INSERT INTO steps SELECT 1, CASE WHEN i % {every} = 0 THEN printf('u-%012d', i) ELSE printf('x-%012d', i) END,
-                 'user.id', 'order_paid', 'e-' || i, NULL, NULL, NULL, NULL, NULL, NULL, 1800000000000 + i, NULL FROM n"
+                "{numbers} INSERT INTO steps (environment, unit, unit_attribute, step, id, at) SELECT 1, CASE WHEN i % {every} = 0 THEN printf('u-%012d', i) ELSE printf('x-%012d', i) END,
+                 'user.id', 'order_paid', 'e-' || i, 1800000000000 + i FROM n"
             ),
         ] {
             connection.execute(AssertSqlSafe(sql)).await.unwrap();

@@ -113,6 +113,7 @@ on_both_engines! {
             }
         }
         assert_eq!(counts, [2, 2, 0]);
+        db.place_steps().await.unwrap();
         let mut tx = db.begin_write().await.unwrap();
         assert_eq!(tx.erase_steps(ANN, 3).await.unwrap(), 3);
         assert_eq!(tx.erase_steps(ANN, 3).await.unwrap(), 2);

@@ -321,6 +321,7 @@ crate::postgres::on_both_engines! {
     async fn random_histories_are_counted_like_the_plainest_way(db) {
         for seed in 0..4 {
             db.execute("DELETE FROM exposures").await;
+            db.place_steps().await.unwrap();
             db.execute("DELETE FROM steps").await;
             for table in ["report_hours", "report_days", "report_parts", "report_marks"] {
                 db.execute(&format!("DELETE FROM {table}")).await;
@@ -353,6 +354,7 @@ crate::postgres::on_both_engines! {
                 if dice.roll(5) == 0 {
                     let unit = format!("u-{}", dice.roll(9));
                     world.erase(&unit);
+                    db.place_steps().await.unwrap();
                     let mut tx = db.begin_write().await.unwrap();
                     let unit = StoredUnit { environment: 1, attribute: "user.id", unit: &unit };
                     tx.erase_exposures(unit, 1_000).await.unwrap();

@@ -1,0 +1,369 @@
+//! Where the steps of a unit stand in SQLite: steps are stored in the order of their coming, and found by unit through
+//! `step_places`.
+//!
+//! A step's place by unit is on a page of its own, wherever the unit sorts; tens of thousands of places share their
+//! pages. So a step is only appended before it is acknowledged, and its place follows with many others. Until then it is
+//! known here, in memory; `meta` says up to which number all are placed, and what a crash leaves beyond it is placed
+//! before anything else is stored.
+//!
+//! Whoever looks for steps by unit calls [`Store::place_steps`] before. Steps that come late are placed at once: the
+//! hours that they mark are counted again at any moment (see [`crate::store::LATE_AFTER_MS`]).
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Arguments as _;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::SqliteArguments;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+
+use super::StepKey;
+use super::plan::NewStep;
+use super::rows::KeyRow;
+use crate::store::bulk::{Bulk, Row};
+use crate::store::error::StoreError;
+use crate::store::lent::{Lent, each};
+use crate::store::{Db, Store};
+
+/// So many wait for their places before they are brought there.
+const MANY: usize = 50_000;
+/// Most that may wait. Whoever appends more brings them there first.
+const MOST: usize = 4 * MANY;
+/// They are brought there after this long, however few they are.
+const SOON: Duration = Duration::from_secs(10);
+/// Longest that any may wait: well under what reports wait beyond [`crate::store::LATE_AFTER_MS`] before they count an hour.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Places of one transaction: events are stored in between.
+const PIECE: usize = 1_024;
+
+static APPEND: Bulk = Bulk::new(
+    "INSERT OR FAIL INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
+                                order_id, at, attributes) VALUES ",
+    13,
+    "",
+);
+
+static PLACE: Bulk = Bulk::new(
+    "INSERT OR FAIL INTO step_places (environment, unit, unit_attribute, step, id, number) VALUES ",
+    6,
+    " ON CONFLICT DO NOTHING",
+);
+
+static PLACED: Bulk = Bulk::new(
+    "SELECT p.environment, p.unit, p.unit_attribute, p.step, p.id FROM (VALUES ",
+    5,
+    ") AS j CROSS JOIN step_places AS p
+       ON p.environment = j.column1 AND p.unit = j.column2 AND p.unit_attribute = j.column3 AND p.step = j.column4
+      AND p.id = j.column5",
+);
+
+/// What is known of steps that have no place yet.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Places {
+    /// One at a time brings steps to their places.
+    turn: Mutex<()>,
+    /// `None`: what the database holds has to be placed before more is stored.
+    tail: Mutex<Option<Tail>>,
+}
+
+/// Steps without a place, with their numbers. All that is stored beyond the mark stands in it.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    /// The number of the last step.
+    last: i64,
+    /// Whether another process stored some before it, which are not known here.
+    others: bool,
+    waiting: BTreeMap<Place, i64>,
+    /// When the first of them came.
+    since: Option<Instant>,
+    /// Those that are being brought to their places.
+    moving: Arc<BTreeMap<Place, i64>>,
+}
+
+/// A tail that nobody else has, and where to put it back. If that is not done, it is not known what is stored.
+pub(super) type Taken<'s> = (MutexGuard<'s, Option<Tail>>, Tail);
+
+/// The key of a step, as it sorts in its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    environment: i64,
+    /// Unit, unit attribute, step and id.
+    texts: Box<str>,
+    /// Where the first three of them end.
+    ends: [usize; 3],
+}
+
+impl Place {
+    fn of((environment, unit, unit_attribute, step, id): StepKey<'_>) -> Self {
+        let first = unit.len();
+        let second = first + unit_attribute.len();
+        let ends = [first, second, second + step.len()];
+        Self { environment, texts: [unit, unit_attribute, step, id].concat().into(), ends }
+    }
+
+    fn key(&self) -> StepKey<'_> {
+        let [first, second, third] = self.ends;
+        let text = |from, to| self.texts.get(from..to).unwrap_or_default();
+        let id = self.texts.get(third..).unwrap_or_default();
+        (self.environment, text(0, first), text(first, second), text(second, third), id)
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A stored step without a place.
+#[derive(sqlx::FromRow)]
+struct Unplaced {
+    number: i64,
+    #[sqlx(flatten)]
+    key: KeyRow,
+}
+
+impl Tail {
+    fn holds(&self, place: &Place) -> bool {
+        self.waiting.contains_key(place) || self.moving.contains_key(place)
+    }
+
+    fn is_due(&self) -> bool {
+        // Whoever moved some was stopped: else his turn is waited for.
+        let left = !self.moving.is_empty();
+        left || self.waiting.len() >= MANY || self.since.is_some_and(|since| since.elapsed() >= SOON)
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST || self.since.is_some_and(|since| since.elapsed() >= LONGEST)
+    }
+
+    /// Appends those of `rows`, which are of different keys, that are not stored; tells of each whether it was. They are in
+    /// the tail, and the tail is true, once the transaction is committed.
+    pub(super) async fn append(
+        &mut self,
+        lent: &mut Lent,
+        rows: &[NewStep<'_>],
+        late_before_ms: i64,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut places: Vec<Option<Place>> = rows.iter().map(|row| Some(Place::of(row.key()))).collect();
+        for place in &mut places {
+            place.take_if(|place| self.holds(place));
+        }
+        let asked: Vec<&Place> = places.iter().flatten().collect();
+        let placed = placed(lent, &asked).await?;
+        let placed: BTreeSet<StepKey<'_>> = placed.iter().map(KeyRow::key).collect();
+        for place in &mut places {
+            place.take_if(|place| placed.contains(&place.key()));
+        }
+        let added = places.iter().map(Option::is_some).collect();
+        let new: Vec<NewStep<'_>> =
+            rows.iter().zip(&places).filter_map(|(row, place)| place.as_ref().map(|_| *row)).collect();
+        let numbers = append(lent, &new).await?;
+        self.others |= numbers.first().is_some_and(|first| *first != self.last + 1);
+        self.last = numbers.last().copied().unwrap_or(self.last);
+        let mut late = Vec::new();
+        for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
+            if row.t < late_before_ms {
+                late.push((place, number));
+            } else {
+                self.since.get_or_insert_with(Instant::now);
+                self.waiting.insert(place, number);
+            }
+        }
+        place(lent, &late.iter().map(|(place, number)| (place, *number)).collect::<Vec<_>>()).await?;
+        Ok(added)
+    }
+}
+
+impl Store {
+    /// Brings the steps that are stored to their places, so that all of them are found by unit. Events are stored meanwhile.
+    /// PostgreSQL needs none of it.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn place_steps(&self) -> Result<(), StoreError> {
+        if matches!(self.db, Db::Postgres(_)) {
+            return Ok(());
+        }
+        let _turn = self.places.turn.lock().await;
+        let (mut place, mut tail) = self.tail().await?;
+        if tail.others || self.last_step().await? > tail.last {
+            tail = self.read_tail().await?;
+        }
+        let mut rows = std::mem::take(&mut tail.waiting);
+        // Left by whoever was stopped on the way; those that have their places by now keep them.
+        rows.extend(tail.moving.iter().map(|(place, number)| (place.clone(), *number)));
+        let (rows, last) = (Arc::new(rows), tail.last);
+        (tail.moving, tail.since) = (rows.clone(), None);
+        *place = Some(tail);
+        drop(place);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write_places(&rows, last).await?;
+        if let Some(tail) = self.places.tail.lock().await.as_mut() {
+            tail.moving = Arc::default();
+        }
+        Ok(())
+    }
+
+    /// The same, if there are many, or they wait for long.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn place_waiting_steps(&self) -> Result<(), StoreError> {
+        if matches!(self.db, Db::Postgres(_)) {
+            return Ok(());
+        }
+        let is_due = self.places.tail.lock().await.as_ref().is_none_or(Tail::is_due);
+        if is_due { self.place_steps().await } else { Ok(()) }
+    }
+
+    /// The tail, for whoever appends to it.
+    pub(super) async fn tail_to_append(&self) -> Result<Taken<'_>, StoreError> {
+        let (mut place, tail) = self.tail().await?;
+        if !tail.is_full() {
+            return Ok((place, tail));
+        }
+        *place = Some(tail);
+        drop(place);
+        Box::pin(self.place_steps()).await?;
+        self.tail().await
+    }
+
+    async fn tail(&self) -> Result<Taken<'_>, StoreError> {
+        let what = "steps without a place";
+        let locked = timeout(self.deadlines.migrate, self.places.tail.lock());
+        let mut place = locked.await.map_err(|_elapsed| StoreError::Timeout { what })?;
+        let tail = match place.take() {
+            Some(tail) => tail,
+            None => self.read_tail().await?,
+        };
+        Ok((place, tail))
+    }
+
+    /// Places all that is stored beyond the mark.
+    async fn read_tail(&self) -> Result<Tail, StoreError> {
+        loop {
+            let mut lent = self.reader("steps without a place").await?;
+            let found = each!(&mut lent, "steps without a place",
+                sqlite c => sqlx::query_as::<_, Unplaced>(
+                    "SELECT number, environment, unit, unit_attribute, step, id FROM steps
+                     WHERE number > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'steps_placed')
+                     ORDER BY number LIMIT $1")
+                    .bind(i64::try_from(MANY).unwrap_or(i64::MAX)).fetch_all(c),
+                postgres _c => std::future::ready(Ok(Vec::new())))?;
+            drop(lent);
+            let Some(last) = found.last().map(|row| row.number) else {
+                return Ok(Tail { last: self.placed_up_to().await?, ..Tail::default() });
+            };
+            let rows = found.iter().map(|row| (Place::of(row.key.key()), row.number)).collect();
+            self.write_places(&rows, last).await?;
+        }
+    }
+
+    /// The number that all are placed up to.
+    async fn placed_up_to(&self) -> Result<i64, StoreError> {
+        let mut lent = self.reader("placed steps").await?;
+        each!(&mut lent, "placed steps",
+            sqlite c => sqlx::query_scalar::<_, i64>(
+                "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'steps_placed'").fetch_one(c),
+            postgres _c => std::future::ready(Ok(0)))
+    }
+
+    /// The number of the last step; 0 if there is none.
+    async fn last_step(&self) -> Result<i64, StoreError> {
+        let mut lent = self.reader("last step").await?;
+        let last = each!(&mut lent, "last step",
+            sqlite c => sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(number) FROM steps").fetch_one(c),
+            postgres _c => std::future::ready(Ok(None)))?;
+        Ok(last.unwrap_or_default())
+    }
+
+    /// Places `rows`, piece by piece, and says then that all up to `last` are placed.
+    async fn write_places(&self, rows: &BTreeMap<Place, i64>, last: i64) -> Result<(), StoreError> {
+        let rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
+        for piece in rows.chunks(PIECE) {
+            let mut lent = self.write_transaction("place steps", self.deadlines.write).await?;
+            place(&mut lent, piece).await?;
+            lent.commit().await?;
+            self.events_written.fetch_add(1, std::sync::atomic::Ordering::Release);
+        }
+        let mut lent = self.writer("mark placed steps", self.deadlines.write).await?;
+        each!(&mut lent, "mark placed steps",
+            sqlite c => async {
+                let mark = "UPDATE meta SET value = CAST(MAX(CAST(value AS INTEGER), $1) AS TEXT) WHERE key = 'steps_placed'";
+                sqlx::query(mark).bind(last).execute(c).await.map(drop)
+            },
+            postgres _c => std::future::ready(Ok(())))
+    }
+}
+
+/// Which of these have a place.
+async fn placed(lent: &mut Lent, asked: &[&Place]) -> Result<Vec<KeyRow>, StoreError> {
+    each!(lent, "known steps",
+        sqlite c => async {
+            let mut found = Vec::new();
+            for (sql, part) in PLACED.parts(asked) {
+                let query = sqlx::query_as_with::<_, KeyRow, _>(sql, PLACED.arguments(part)?);
+                found.extend(query.fetch_all(&mut *c).await?);
+            }
+            Ok(found)
+        },
+        postgres _c => std::future::ready(Ok(Vec::new())))
+}
+
+/// Appends steps; tells their numbers.
+async fn append(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<i64>, StoreError> {
+    each!(lent, "append steps",
+        sqlite c => async {
+            let mut numbers = Vec::with_capacity(rows.len());
+            for (sql, part) in APPEND.parts(rows) {
+                let done = sqlx::query_with(sql, APPEND.arguments(part)?).execute(&mut *c).await?;
+                // The rows of a statement take numbers that follow each other: nobody else writes.
+                let after = done.last_insert_rowid() + 1;
+                numbers.extend((1..=part.len() as i64).rev().map(|back| after - back));
+            }
+            Ok(numbers)
+        },
+        postgres _c => std::future::ready(Ok(Vec::new())))
+}
+
+async fn place(lent: &mut Lent, rows: &[(&Place, i64)]) -> Result<(), StoreError> {
+    each!(lent, "place steps",
+        sqlite c => async {
+            for (sql, part) in PLACE.parts(rows) {
+                sqlx::query_with(sql, PLACE.arguments(part)?).execute(&mut *c).await?;
+            }
+            Ok(())
+        },
+        postgres _c => std::future::ready(Ok(())))
+}
+
+impl Row for &Place {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        let (environment, unit, unit_attribute, step, id) = self.key();
+        to.add(environment)?;
+        to.add(unit)?;
+        to.add(unit_attribute)?;
+        to.add(step)?;
+        to.add(id)
+    }
+}
+
+impl Row for (&Place, i64) {
+    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        self.0.add(to)?;
+        to.add(self.1)
+    }
+}
