@@ -24,7 +24,8 @@ FROM steps ORDER BY at;
 
 DROP TABLE steps;
 ALTER TABLE steps_in_order RENAME TO steps;
-CREATE INDEX steps_by_time ON steps (environment, COALESCE(flag, 0), at);
+-- To the end, so that a page of an export begins where the last one ended, however many steps have the same time.
+CREATE INDEX steps_by_time ON steps (environment, COALESCE(flag, 0), at, unit, unit_attribute, step, id);
 
 CREATE TABLE step_places (
     environment INTEGER NOT NULL,

@@ -4,6 +4,7 @@ mod audiences;
 mod events;
 mod files;
 mod flags;
+mod places;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,11 +9,11 @@
 //! Whoever looks for steps by unit calls [`Store::place_steps`] before. Steps that come late are placed at once: the
 //! hours that they mark are counted again at any moment (see [`crate::store::LATE_AFTER_MS`]).
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use sqlx::Arguments as _;
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
@@ -46,10 +46,12 @@ static APPEND: Bulk = Bulk::new(
     "",
 );
 
+// What was erased since it was read gets no place again.
 static PLACE: Bulk = Bulk::new(
-    "INSERT OR FAIL INTO step_places (environment, unit, unit_attribute, step, id, number) VALUES ",
+    "INSERT OR FAIL INTO step_places (environment, unit, unit_attribute, step, id, number)
+     SELECT column1, column2, column3, column4, column5, column6 FROM (VALUES ",
     6,
-    " ON CONFLICT DO NOTHING",
+    ") AS j WHERE EXISTS (SELECT 1 FROM steps AS s WHERE s.number = j.column6) ON CONFLICT DO NOTHING",
 );
 
 static PLACED: Bulk = Bulk::new(
@@ -69,25 +71,26 @@ pub(in crate::store) struct Places {
     tail: Mutex<Option<Tail>>,
 }
 
-/// Steps without a place, with their numbers. All that is stored beyond the mark stands in it.
+/// Steps and their numbers. Looked up for each event, so in no order: a step's neighbours in memory are others' steps.
+type Numbers = HashMap<Place, i64, foldhash::fast::RandomState>;
+
+/// Steps without a place. All that is stored beyond the mark stands in it.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     /// The number of the last step.
     last: i64,
-    /// Whether another process stored some before it, which are not known here.
-    others: bool,
-    waiting: BTreeMap<Place, i64>,
+    waiting: Numbers,
     /// When the first of them came.
     since: Option<Instant>,
     /// Those that are being brought to their places.
-    moving: Arc<BTreeMap<Place, i64>>,
+    moving: Arc<Numbers>,
 }
 
 /// A tail that nobody else has, and where to put it back. If that is not done, it is not known what is stored.
 pub(super) type Taken<'s> = (MutexGuard<'s, Option<Tail>>, Tail);
 
-/// The key of a step, as it sorts in its table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The key of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     environment: i64,
     /// Unit, unit attribute, step and id.
@@ -104,23 +107,18 @@ impl Place {
         Self { environment, texts: [unit, unit_attribute, step, id].concat().into(), ends }
     }
 
+    /// What it sorts by, nearly: neighbours share their pages, in whatever order they come there.
+    fn begins_with(&self) -> (i64, [u8; 16]) {
+        let mut first = [0; 16];
+        first.iter_mut().zip(self.texts.bytes()).for_each(|(place, byte)| *place = byte);
+        (self.environment, first)
+    }
+
     fn key(&self) -> StepKey<'_> {
         let [first, second, third] = self.ends;
         let text = |from, to| self.texts.get(from..to).unwrap_or_default();
         let id = self.texts.get(third..).unwrap_or_default();
         (self.environment, text(0, first), text(first, second), text(second, third), id)
-    }
-}
-
-impl Ord for Place {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-impl PartialOrd for Place {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -147,6 +145,18 @@ impl Tail {
         self.waiting.len() >= MOST || self.since.is_some_and(|since| since.elapsed() >= LONGEST)
     }
 
+    fn learn(&mut self, stored: &[Unplaced]) {
+        for row in stored {
+            self.wait(Place::of(row.key.key()), row.number);
+        }
+        self.last = stored.last().map_or(self.last, |row| row.number);
+    }
+
+    fn wait(&mut self, place: Place, number: i64) {
+        self.since.get_or_insert_with(Instant::now);
+        self.waiting.insert(place, number);
+    }
+
     /// Appends those of `rows`, which are of different keys, that are not stored; tells of each whether it was. They are in
     /// the tail, and the tail is true, once the transaction is committed.
     pub(super) async fn append(
@@ -155,6 +165,8 @@ impl Tail {
         rows: &[NewStep<'_>],
         late_before_ms: i64,
     ) -> Result<Vec<bool>, StoreError> {
+        // Of another process on the same file.
+        self.learn(&after(lent, self.last, i64::MAX).await?);
         let mut places: Vec<Option<Place>> = rows.iter().map(|row| Some(Place::of(row.key()))).collect();
         for place in &mut places {
             place.take_if(|place| self.holds(place));
@@ -169,15 +181,13 @@ impl Tail {
         let new: Vec<NewStep<'_>> =
             rows.iter().zip(&places).filter_map(|(row, place)| place.as_ref().map(|_| *row)).collect();
         let numbers = append(lent, &new).await?;
-        self.others |= numbers.first().is_some_and(|first| *first != self.last + 1);
         self.last = numbers.last().copied().unwrap_or(self.last);
         let mut late = Vec::new();
         for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
             if row.t < late_before_ms {
                 late.push((place, number));
             } else {
-                self.since.get_or_insert_with(Instant::now);
-                self.waiting.insert(place, number);
+                self.wait(place, number);
             }
         }
         place(lent, &late.iter().map(|(place, number)| (place, *number)).collect::<Vec<_>>()).await?;
@@ -197,9 +207,9 @@ impl Store {
         }
         let _turn = self.places.turn.lock().await;
         let (mut place, mut tail) = self.tail().await?;
-        if tail.others || self.last_step().await? > tail.last {
-            tail = self.read_tail().await?;
-        }
+        let mut lent = self.reader("steps without a place").await?;
+        tail.learn(&after(&mut lent, tail.last, i64::MAX).await?);
+        drop(lent);
         let mut rows = std::mem::take(&mut tail.waiting);
         // Left by whoever was stopped on the way; those that have their places by now keep them.
         rows.extend(tail.moving.iter().map(|(place, number)| (place.clone(), *number)));
@@ -243,7 +253,7 @@ impl Store {
 
     async fn tail(&self) -> Result<Taken<'_>, StoreError> {
         let what = "steps without a place";
-        let locked = timeout(self.deadlines.migrate, self.places.tail.lock());
+        let locked = timeout(self.deadlines.write, self.places.tail.lock());
         let mut place = locked.await.map_err(|_elapsed| StoreError::Timeout { what })?;
         let tail = match place.take() {
             Some(tail) => tail,
@@ -254,45 +264,29 @@ impl Store {
 
     /// Places all that is stored beyond the mark.
     async fn read_tail(&self) -> Result<Tail, StoreError> {
+        let mut lent = self.reader("placed steps").await?;
+        let mut placed = each!(&mut lent, "placed steps",
+            sqlite c => sqlx::query_scalar::<_, i64>(
+                "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'steps_placed'").fetch_one(c),
+            postgres _c => std::future::ready(Ok(0)))?;
+        drop(lent);
         loop {
             let mut lent = self.reader("steps without a place").await?;
-            let found = each!(&mut lent, "steps without a place",
-                sqlite c => sqlx::query_as::<_, Unplaced>(
-                    "SELECT number, environment, unit, unit_attribute, step, id FROM steps
-                     WHERE number > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'steps_placed')
-                     ORDER BY number LIMIT $1")
-                    .bind(i64::try_from(MANY).unwrap_or(i64::MAX)).fetch_all(c),
-                postgres _c => std::future::ready(Ok(Vec::new())))?;
+            let found = after(&mut lent, placed, MANY as i64).await?;
             drop(lent);
             let Some(last) = found.last().map(|row| row.number) else {
-                return Ok(Tail { last: self.placed_up_to().await?, ..Tail::default() });
+                return Ok(Tail { last: placed, ..Tail::default() });
             };
             let rows = found.iter().map(|row| (Place::of(row.key.key()), row.number)).collect();
             self.write_places(&rows, last).await?;
+            placed = last;
         }
     }
 
-    /// The number that all are placed up to.
-    async fn placed_up_to(&self) -> Result<i64, StoreError> {
-        let mut lent = self.reader("placed steps").await?;
-        each!(&mut lent, "placed steps",
-            sqlite c => sqlx::query_scalar::<_, i64>(
-                "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'steps_placed'").fetch_one(c),
-            postgres _c => std::future::ready(Ok(0)))
-    }
-
-    /// The number of the last step; 0 if there is none.
-    async fn last_step(&self) -> Result<i64, StoreError> {
-        let mut lent = self.reader("last step").await?;
-        let last = each!(&mut lent, "last step",
-            sqlite c => sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(number) FROM steps").fetch_one(c),
-            postgres _c => std::future::ready(Ok(None)))?;
-        Ok(last.unwrap_or_default())
-    }
-
     /// Places `rows`, piece by piece, and says then that all up to `last` are placed.
-    async fn write_places(&self, rows: &BTreeMap<Place, i64>, last: i64) -> Result<(), StoreError> {
-        let rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
+    async fn write_places(&self, rows: &Numbers, last: i64) -> Result<(), StoreError> {
+        let mut rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
+        rows.sort_by_cached_key(|(place, _)| place.begins_with());
         for piece in rows.chunks(PIECE) {
             let mut lent = self.write_transaction("place steps", self.deadlines.write).await?;
             place(&mut lent, piece).await?;
@@ -307,6 +301,16 @@ impl Store {
             },
             postgres _c => std::future::ready(Ok(())))
     }
+}
+
+/// At most `limit` of the steps behind a number.
+async fn after(lent: &mut Lent, number: i64, limit: i64) -> Result<Vec<Unplaced>, StoreError> {
+    each!(lent, "steps without a place",
+        sqlite c => sqlx::query_as::<_, Unplaced>(
+            "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1
+             ORDER BY number LIMIT $2")
+            .bind(number).bind(limit).fetch_all(c),
+        postgres _c => std::future::ready(Ok(Vec::new())))
 }
 
 /// Which of these have a place.

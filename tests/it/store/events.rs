@@ -311,6 +311,9 @@ on_both_engines! {
             stored += counts.exposures + counts.steps;
             assert_eq!(exposed(&db, environment).await, db.recount_exposed_users(environment).await.unwrap());
         }
+        let keys = "SELECT DISTINCT environment, unit, unit_attribute, step, id FROM steps";
+        let keys = db.number(&format!("SELECT count(*) FROM ({keys}) AS keys")).await;
+        assert_eq!(keys, db.number("SELECT count(*) FROM steps").await, "none twice");
         assert_eq!(added, stored);
     }
 
