@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use moka::sync::Cache;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::count::Counter;
@@ -29,7 +31,7 @@ type CachedUnit = (i64, Unit);
 type Seen = Arc<Vec<ExposureRow>>;
 
 /// Units, as attribute and unit, and the places of their steps.
-type Places = Map<(String, String), Vec<usize>>;
+type Places = Map<(String, String), SmallVec<[usize; 2]>>;
 
 /// What one commit stored.
 #[derive(Default)]
@@ -46,7 +48,7 @@ pub(super) fn start(store: Store, counter: Counter) -> (mpsc::Sender<Stored>, to
         .max_capacity(UNITS_CACHED_BYTES)
         .weigher(weight)
         .time_to_live(UNITS_CACHED_FOR)
-        .build();
+        .build_with_hasher(RandomState::default());
     let (sender, commits) = mpsc::channel(WAITING_MAX);
     (sender, tokio::spawn(Attribution { store, counter, units, nothing: Seen::default() }.run(commits)))
 }
@@ -67,7 +69,7 @@ fn weight((_, unit): &CachedUnit, exposures: &Seen) -> u32 {
 struct Attribution {
     store: Store,
     counter: Counter,
-    units: Cache<CachedUnit, Seen>,
+    units: Cache<CachedUnit, Seen, RandomState>,
     /// Of all that saw nothing.
     nothing: Seen,
 }
@@ -149,7 +151,8 @@ impl Attribution {
                 rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
             }
             for (unit, places) in units {
-                let exposures = rows.remove(&unit).map_or_else(|| self.nothing.clone(), Arc::new);
+                // Who saw nothing is asked for again: most who were not invited come once.
+                let Some(exposures) = rows.remove(&unit).map(Arc::new) else { continue };
                 for at in places {
                     if let Some(seen) = found.get_mut(at) {
                         *seen = exposures.clone();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,7 +56,7 @@ pub fn start(
             u32::try_from(size_of::<Exposed>() + key.2.len() + key.5.len() + 100).unwrap_or(u32::MAX)
         })
         .time_to_live(STORED_CACHED_FOR)
-        .build();
+        .build_with_hasher(RandomState::default());
     let batch_max = limits.batch_max;
     let writer = Writer { store, counter, clock, commits, stored, waiting, batch_max };
     let ended = tokio::spawn(async move {
@@ -72,7 +73,7 @@ struct Writer {
     clock: SharedClock,
     commits: mpsc::Sender<Stored>,
     /// The latest time that each is known to be stored with; the row may be of an earlier one.
-    stored: Cache<Exposed, i64>,
+    stored: Cache<Exposed, i64, RandomState>,
     waiting: Arc<Waiting>,
     batch_max: usize,
 }

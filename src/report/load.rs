@@ -166,7 +166,7 @@ impl Reports {
             most.saturating_sub(Duration::from_nanos(self.clock.monotonic_ns().saturating_sub(began)))
         };
         loop {
-            let mut reads = self.store.report_snapshot().await?;
+            let mut reads = self.store.report_now().await?;
             let Some(bounds) = reads.bounds(subject.environment, subject.flag).await? else {
                 let range = asked.range((as_of_ms, as_of_ms), as_of_ms);
                 return Ok(Loaded::nothing(range, as_of_ms));

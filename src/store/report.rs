@@ -218,28 +218,43 @@ const STEPS: Both = of_units!(
     "+r.at < $5 AND (r.flag = $2 OR (r.flag IS NULL AND r.step IN (SELECT json_array_elements_text($6::json))))"
 );
 
-/// Reads of one report; those of [`Store::report_snapshot`] see one state of the database.
+/// Reads of one report; those of [`Store::report_now`] and [`Store::report_snapshot`] see one state of the database.
 pub struct ReportReads {
     lent: Lent,
     within: Duration,
 }
 
 impl Store {
-    /// Reads that see one state of the database. Their deadline is that of a single read, until it is renewed.
+    /// Reads that see one state of the database, with all that is stored now. Their deadline is that of a single read, until
+    /// it is renewed.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read, or of [`Store::place_steps`].
+    pub async fn report_now(&self) -> Result<ReportReads, StoreError> {
+        // What is found by time must be found by unit too: what is remembered of a minute depends on both.
+        let held = self.hold_placed().await?;
+        let mut lent = self.read_transaction("report").await?;
+        // SQLite's state is that of the first read.
+        run!(&mut lent, "report", sqlx::query("SELECT value FROM meta WHERE key = 'database_id'"))?;
+        drop(held);
+        Ok(ReportReads { lent, within: self.deadlines.read })
+    }
+
+    /// The same for what is settled: steps of the last minute may not be found by unit.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read, or of [`Store::place_steps`].
     pub async fn report_snapshot(&self) -> Result<ReportReads, StoreError> {
-        self.place_steps().await?;
+        self.place_waiting_steps().await?;
         Ok(ReportReads { lent: self.read_transaction("report").await?, within: self.deadlines.read })
     }
 
-    /// Reads of which each sees the newest state, of steps that of now.
+    /// Reads for what is settled, of which each sees the newest state.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read, or of [`Store::place_steps`].
     pub async fn report_reads(&self) -> Result<ReportReads, StoreError> {
-        self.place_steps().await?;
+        self.place_waiting_steps().await?;
         Ok(ReportReads { lent: self.reader("report").await?, within: self.deadlines.read })
     }
 

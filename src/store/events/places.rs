@@ -6,8 +6,9 @@
 //! known here, in memory; `meta` says up to which number all are placed, and what a crash leaves beyond it is placed
 //! before anything else is stored.
 //!
-//! Whoever looks for steps by unit calls [`Store::place_steps`] before. Steps that come late are placed at once: the
-//! hours that they mark are counted again at any moment (see [`crate::store::LATE_AFTER_MS`]).
+//! Whoever looks for steps by unit calls [`Store::place_steps`] before, or makes do with what is older than a minute. Steps
+//! that come late are placed at once: the hours that they mark are counted again at any moment (see
+//! [`crate::store::LATE_AFTER_MS`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ const SOON: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Places of one transaction: events are stored in between.
 const PIECE: usize = 1_024;
+/// How often what came meanwhile is moved before others are kept from coming.
+const ROUNDS: usize = 4;
 
 static APPEND: Bulk = Bulk::new(
     "INSERT OR FAIL INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
@@ -46,12 +49,12 @@ static APPEND: Bulk = Bulk::new(
     "",
 );
 
-// What was erased since it was read gets no place again.
+// What was erased meanwhile gets no place.
 static PLACE: Bulk = Bulk::new(
     "INSERT OR FAIL INTO step_places (environment, unit, unit_attribute, step, id, number)
-     SELECT column1, column2, column3, column4, column5, column6 FROM (VALUES ",
-    6,
-    ") AS j WHERE EXISTS (SELECT 1 FROM steps AS s WHERE s.number = j.column6) ON CONFLICT DO NOTHING",
+     SELECT s.environment, s.unit, s.unit_attribute, s.step, s.id, s.number FROM (VALUES ",
+    1,
+    ") AS j CROSS JOIN steps AS s ON s.number = j.column1 WHERE true ON CONFLICT DO NOTHING",
 );
 
 static PLACED: Bulk = Bulk::new(
@@ -88,6 +91,11 @@ pub(super) struct Tail {
 
 /// A tail that nobody else has, and where to put it back. If that is not done, it is not known what is stored.
 pub(super) type Taken<'s> = (MutexGuard<'s, Option<Tail>>, Tail);
+
+/// As long as it is held, no step is stored.
+pub(in crate::store) struct Held<'s> {
+    _place: MutexGuard<'s, Option<Tail>>,
+}
 
 /// The key of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -136,7 +144,7 @@ impl Tail {
     }
 
     fn is_due(&self) -> bool {
-        // Whoever moved some was stopped: else his turn is waited for.
+        // Asked by whose turn it is: whoever moved some was stopped.
         let left = !self.moving.is_empty();
         left || self.waiting.len() >= MANY || self.since.is_some_and(|since| since.elapsed() >= SOON)
     }
@@ -185,12 +193,12 @@ impl Tail {
         let mut late = Vec::new();
         for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
             if row.t < late_before_ms {
-                late.push((place, number));
+                late.push(number);
             } else {
                 self.wait(place, number);
             }
         }
-        place(lent, &late.iter().map(|(place, number)| (place, *number)).collect::<Vec<_>>()).await?;
+        place(lent, &late).await?;
         Ok(added)
     }
 }
@@ -206,28 +214,10 @@ impl Store {
             return Ok(());
         }
         let _turn = self.places.turn.lock().await;
-        let (mut place, mut tail) = self.tail().await?;
-        let mut lent = self.reader("steps without a place").await?;
-        tail.learn(&after(&mut lent, tail.last, i64::MAX).await?);
-        drop(lent);
-        let mut rows = std::mem::take(&mut tail.waiting);
-        // Left by whoever was stopped on the way; those that have their places by now keep them.
-        rows.extend(tail.moving.iter().map(|(place, number)| (place.clone(), *number)));
-        let (rows, last) = (Arc::new(rows), tail.last);
-        (tail.moving, tail.since) = (rows.clone(), None);
-        *place = Some(tail);
-        drop(place);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.write_places(&rows, last).await?;
-        if let Some(tail) = self.places.tail.lock().await.as_mut() {
-            tail.moving = Arc::default();
-        }
-        Ok(())
+        self.move_waiting().await.map(drop)
     }
 
-    /// The same, if there are many, or they wait for long.
+    /// The same, if there are many, or they wait for long. No step that was stored a minute ago is without its place then.
     ///
     /// # Errors
     /// Any [`StoreError`] of a write.
@@ -235,8 +225,55 @@ impl Store {
         if matches!(self.db, Db::Postgres(_)) {
             return Ok(());
         }
+        let _turn = self.places.turn.lock().await;
         let is_due = self.places.tail.lock().await.as_ref().is_none_or(Tail::is_due);
-        if is_due { self.place_steps().await } else { Ok(()) }
+        if is_due { self.move_waiting().await.map(drop) } else { Ok(()) }
+    }
+
+    /// Brings all steps to their places, and keeps others from being stored as long as what is answered is held.
+    pub(in crate::store) async fn hold_placed(&self) -> Result<Option<Held<'_>>, StoreError> {
+        if matches!(self.db, Db::Postgres(_)) {
+            return Ok(None);
+        }
+        let _turn = self.places.turn.lock().await;
+        // What comes while many are moved is less, and less again.
+        for _ in 0..ROUNDS {
+            if self.move_waiting().await? < PIECE {
+                break;
+            }
+        }
+        let (mut place, mut tail) = self.tail().await?;
+        let rows = self.take_waiting(&mut tail).await?;
+        self.write_places(&rows, tail.last).await?;
+        tail.moving = Arc::default();
+        *place = Some(tail);
+        Ok(Some(Held { _place: place }))
+    }
+
+    /// Moves what waits, while others are stored; how many that were. It must be the caller's turn.
+    async fn move_waiting(&self) -> Result<usize, StoreError> {
+        let (mut place, mut tail) = self.tail().await?;
+        let (rows, last) = (Arc::new(self.take_waiting(&mut tail).await?), tail.last);
+        tail.moving = rows.clone();
+        *place = Some(tail);
+        drop(place);
+        self.write_places(&rows, last).await?;
+        if let Some(tail) = self.places.tail.lock().await.as_mut() {
+            tail.moving = Arc::default();
+        }
+        Ok(rows.len())
+    }
+
+    /// All that has to be moved, as far as it is stored now.
+    async fn take_waiting(&self, tail: &mut Tail) -> Result<Numbers, StoreError> {
+        let mut lent = self.reader("steps without a place").await?;
+        tail.learn(&after(&mut lent, tail.last, i64::MAX).await?);
+        drop(lent);
+        tail.since = None;
+        let mut rows = std::mem::take(&mut tail.waiting);
+        // Left by whoever was stopped on the way; those that have their places by now keep them.
+        rows.extend(tail.moving.iter().map(|(place, number)| (place.clone(), *number)));
+        Ok(rows)
     }
 
     /// The tail, for whoever appends to it.
@@ -285,9 +322,13 @@ impl Store {
 
     /// Places `rows`, piece by piece, and says then that all up to `last` are placed.
     async fn write_places(&self, rows: &Numbers, last: i64) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
         rows.sort_by_cached_key(|(place, _)| place.begins_with());
-        for piece in rows.chunks(PIECE) {
+        let numbers: Vec<i64> = rows.into_iter().map(|(_, number)| number).collect();
+        for piece in numbers.chunks(PIECE) {
             let mut lent = self.write_transaction("place steps", self.deadlines.write).await?;
             place(&mut lent, piece).await?;
             lent.commit().await?;
@@ -343,7 +384,7 @@ async fn append(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<i64>, Store
         postgres _c => std::future::ready(Ok(Vec::new())))
 }
 
-async fn place(lent: &mut Lent, rows: &[(&Place, i64)]) -> Result<(), StoreError> {
+async fn place(lent: &mut Lent, rows: &[i64]) -> Result<(), StoreError> {
     each!(lent, "place steps",
         sqlite c => async {
             for (sql, part) in PLACE.parts(rows) {
@@ -365,9 +406,9 @@ impl Row for &Place {
     }
 }
 
-impl Row for (&Place, i64) {
+/// The number of a step.
+impl Row for i64 {
     fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
-        self.0.add(to)?;
-        to.add(self.1)
+        to.add(*self)
     }
 }
