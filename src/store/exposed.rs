@@ -1,10 +1,8 @@
 //! Who was exposed: counts for metrics, and the exposures of units.
 
-use sqlx::Arguments as _;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
 
-use super::bulk::{Bulk, Row, column};
+use super::bulk::{Bulk, Row, Values, column};
 use super::error::StoreError;
 use super::lent::{both, each};
 use super::{ExposureRow, Store};
@@ -25,7 +23,7 @@ struct Asked<'a> {
 }
 
 impl Row for Asked<'_> {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         to.add(self.e)?;
         to.add(self.u)?;
         to.add(self.k)

@@ -18,7 +18,7 @@ pub const CHECK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const READERS_MAX: u32 = 4;
 /// Pages that the writer keeps in memory, as -KiB: events go to pages all over their tables.
-const WRITER_CACHE: &str = "-65536";
+const WRITER_CACHE: &str = "-16384";
 /// Pages of the log at which the writer itself folds it in. That is done beside it long before: see [`super::Store::fold_log`].
 const LOG_PAGES: &str = "16000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -15,16 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use sqlx::Arguments as _;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::StepKey;
 use super::plan::NewStep;
 use super::rows::KeyRow;
-use crate::store::bulk::{Bulk, Row};
+use crate::store::bulk::{Bulk, Row, Values};
 use crate::store::error::StoreError;
 use crate::store::lent::{Lent, each};
 use crate::store::{Db, Store};
@@ -396,7 +394,7 @@ async fn place(lent: &mut Lent, rows: &[i64]) -> Result<(), StoreError> {
 }
 
 impl Row for &Place {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         let (environment, unit, unit_attribute, step, id) = self.key();
         to.add(environment)?;
         to.add(unit)?;
@@ -408,7 +406,7 @@ impl Row for &Place {
 
 /// The number of a step.
 impl Row for i64 {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         to.add(*self)
     }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Arguments as _;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
 
 use super::StepKey;
 use super::plan::{ChangedRow, NewStep, StoredRow, Touched};
-use crate::store::bulk::{Bulk, Row, column};
+use crate::store::bulk::{Bulk, Row, Values, column};
 use crate::store::error::StoreError;
 use crate::store::lent::{Lent, each};
 
@@ -150,7 +148,7 @@ pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<
 }
 
 impl Row for Touched<'_> {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         to.add(self.e)?;
         to.add(self.u)?;
         to.add(self.f)
@@ -158,7 +156,7 @@ impl Row for Touched<'_> {
 }
 
 impl Row for ChangedRow<'_> {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         to.add(self.e)?;
         to.add(self.u)?;
         to.add(self.f)?;
@@ -175,7 +173,7 @@ impl Row for ChangedRow<'_> {
 }
 
 impl Row for NewStep<'_> {
-    fn add(&self, to: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    fn add(&self, to: &mut Values) -> Result<(), BoxDynError> {
         to.add(self.e)?;
         to.add(self.u)?;
         to.add(self.k)?;
