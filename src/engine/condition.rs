@@ -247,6 +247,15 @@ impl Test {
         })
     }
 
+    /// The truth of a test of versions; `None` is a text that is none.
+    #[must_use]
+    pub fn version(order: Order, bound: &OwnedVersion, value: Option<Version<'_>>) -> Truth {
+        match value {
+            Some(value) => order.holds(value.compare(&bound.borrowed())).into(),
+            None => Truth::Unknown(Cause::WrongType),
+        }
+    }
+
     /// The truth of this test for a value; `None` is a missing attribute.
     #[must_use]
     #[inline]
@@ -269,10 +278,9 @@ impl Test {
             (Self::Compare(order, number), Operand::Number(value)) => {
                 order.holds(value.compare(*number)).into()
             }
-            (Self::Version(order, version), Operand::Text(text)) => match Version::parse(text) {
-                Some(value) => order.holds(value.compare(&version.borrowed())).into(),
-                None => Truth::Unknown(Cause::WrongType),
-            },
+            (Self::Version(order, bound), Operand::Text(text)) => {
+                Self::version(*order, bound, Version::parse(text))
+            }
             (Self::Time(order, ms), Operand::Text(text)) => match crate::clock::parse_rfc3339(text) {
                 Some(value) => order.holds(value.cmp(ms)).into(),
                 None => Truth::Unknown(Cause::WrongType),

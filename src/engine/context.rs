@@ -13,6 +13,7 @@ pub use parse::{Parsed, parse_badges, parse_decision, parse_ofrep};
 use super::attributes::Slot;
 use super::membership::IdHasher;
 use super::number::{Number, SAFE_INTEGER_MAX};
+use super::version::Version;
 
 /// Most attributes of a user, of an order, or of one item.
 pub const ATTRIBUTES_MAX: usize = 100;
@@ -216,6 +217,8 @@ pub struct Context<'a> {
     user_id_hash: OnceCell<u64>,
     amount: Option<i64>,
     attributes: Attributes<'a, 8>,
+    /// The first attribute that was compared as a version, and what it is.
+    version: OnceCell<(Slot, [u64; 4])>,
     goods: Option<Goods<'a>>,
     only_user_id: bool,
 }
@@ -230,13 +233,13 @@ impl<'a> Context<'a> {
     /// Puts another `user.id` in its place: a server's exposure names it apart from the context.
     pub fn set_user_id(&mut self, id: Cow<'a, str>) {
         self.user_id = Some(id);
-        self.user_id_hash = OnceCell::new();
+        (self.user_id_hash, self.version) = (OnceCell::new(), OnceCell::new());
     }
 
     /// Takes `user.id` out: nobody vouches for it.
     pub fn forget_user_id(&mut self) {
         self.user_id = None;
-        self.user_id_hash = OnceCell::new();
+        (self.user_id_hash, self.version) = (OnceCell::new(), OnceCell::new());
     }
 
     /// Lets no unit count but `user.id`, the one that can be signed.
@@ -269,6 +272,22 @@ impl<'a> Context<'a> {
         } else {
             hasher.hash(unit)
         }
+    }
+
+    /// What `text`, the attribute of `slot`, is as a version: parsed once for all flags, where it is one of numbers alone.
+    #[must_use]
+    pub fn version<'t>(&self, slot: Slot, text: &'t str) -> Option<Version<'t>> {
+        if let Some((known, parts)) = self.version.get()
+            && *known == slot
+        {
+            return Some(Version::of_parts(*parts));
+        }
+        let version = Version::parse(text)?;
+        if let Some(parts) = version.parts() {
+            // Another attribute may stand there already.
+            let _known = self.version.set((slot, parts));
+        }
+        Some(version)
     }
 
     /// A `user.*` or `order.*` attribute.
@@ -318,4 +337,25 @@ impl<'a> Context<'a> {
 #[inline]
 fn find<'c>(attributes: &'c [(Slot, Value<'_>)], slot: Slot) -> Option<Operand<'c>> {
     attributes.iter().find(|(known, _)| *known == slot).map(|(_, value)| value.operand())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_attribute_is_parsed_as_a_version_once_and_the_others_as_they_come() {
+        let parts = |context: &Context<'_>, slot, text| context.version(slot, text).and_then(|v| v.parts());
+        let mut context = Context::default();
+        assert_eq!(context.version(Slot::ORDER_ID, "1.2-beta").map(|version| version.parts()), Some(None));
+        assert_eq!(parts(&context, Slot::ORDER_ID, "no version"), None);
+        assert_eq!(parts(&context, Slot::USER_ID, "10.9.1"), Some([10, 9, 1, 0]));
+        assert_eq!(parts(&context, Slot::USER_ID, "what it was is known"), Some([10, 9, 1, 0]));
+        assert_eq!(parts(&context, Slot::ORDER_ID, "2"), Some([2, 0, 0, 0]));
+        assert_eq!(parts(&context, Slot::ORDER_ID, "3"), Some([3, 0, 0, 0]));
+        context.set_user_id(Cow::Borrowed("4"));
+        assert_eq!(parts(&context, Slot::USER_ID, "4"), Some([4, 0, 0, 0]));
+        context.forget_user_id();
+        assert_eq!(parts(&context, Slot::USER_ID, "5"), Some([5, 0, 0, 0]));
+    }
 }

@@ -12,6 +12,18 @@ pub struct Version<'t> {
 }
 
 impl<'t> Version<'t> {
+    /// The version of these four parts, without a pre-release.
+    #[must_use]
+    pub fn of_parts(parts: [u64; 4]) -> Self {
+        Self { parts, pre_release: "" }
+    }
+
+    /// Its parts, if it is no pre-release.
+    #[must_use]
+    pub fn parts(&self) -> Option<[u64; 4]> {
+        self.pre_release.is_empty().then_some(self.parts)
+    }
+
     /// Parses a version; `None` if the text is none.
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {

@@ -125,6 +125,10 @@ impl Store {
         rows: i64,
         before_ms: i64,
     ) -> Result<Option<UnitSpan>, StoreError> {
+        if table == EventTable::Steps {
+            self.place_steps().await?;
+        }
+        let mut lent = self.reader("span of units").await?;
         let (boundary, old) = match table {
             EventTable::Exposures => (
                 "SELECT unit FROM exposures WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
@@ -132,15 +136,14 @@ impl Store {
                  WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4 LIMIT 1) AS old",
             ),
             EventTable::Steps => (
-                "SELECT unit FROM unit_steps WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
+                lent.pick(
+                    "SELECT unit FROM step_places WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
+                    "SELECT unit FROM steps WHERE environment = $1 AND unit > $2 ORDER BY unit LIMIT 1 OFFSET $3",
+                ),
                 "SELECT count(*) FROM (SELECT 1 FROM unit_steps
                  WHERE environment = $1 AND unit > $2 AND unit <= $3 AND at < $4 LIMIT 1) AS old",
             ),
         };
-        if table == EventTable::Steps {
-            self.place_steps().await?;
-        }
-        let mut lent = self.reader("span of units").await?;
         let boundary_at = async |lent: &mut Lent, offset: i64| {
             both!(lent, "span of units", c => sqlx::query_scalar::<_, String>(boundary)
                 .bind(environment).bind(after).bind(offset).fetch_optional(c))

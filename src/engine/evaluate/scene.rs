@@ -1,6 +1,6 @@
 //! Where conditions get their facts: the request, an item of it, memberships.
 
-use crate::engine::condition::{Cause, Condition, Subject, Truth};
+use crate::engine::condition::{Cause, Condition, Subject, Test, Truth};
 use crate::engine::context::{Context, Item, Operand};
 use crate::engine::explain::{Asked, Trace};
 use crate::engine::index::AudienceIndex;
@@ -26,7 +26,12 @@ impl<M: Memberships> Scene<'_, '_, M> {
                 } else {
                     self.context.attribute(*slot)
                 };
-                let truth = test.holds(operand);
+                let truth = match (test, operand) {
+                    (Test::Version(order, bound), Some(Operand::Text(text))) if !*of_item => {
+                        Test::version(*order, bound, self.context.version(*slot, text))
+                    }
+                    _ => test.holds(operand),
+                };
                 trace.condition(condition, Asked::Attribute(operand), truth);
                 truth
             }

@@ -291,11 +291,20 @@ fn step_key(step: &StepRow) -> StepKey<'_> {
     (step.environment, &step.unit, &step.unit_attribute, &step.step, &step.id)
 }
 
+/// The environment and the first bytes of the unit, which sort as they do.
+fn begins_with(step: &StepRow) -> (i64, u128) {
+    let mut first = [0; 16];
+    first.iter_mut().zip(step.unit.bytes()).for_each(|(place, byte)| *place = byte);
+    (step.environment, u128::from_be_bytes(first))
+}
+
 pub(super) fn steps<'a>(steps: &'a [StepRow], book: &Book<'a>) -> StepPlan<'a> {
-    let mut first: Vec<(usize, &StepRow)> = steps.iter().enumerate().collect();
-    // Of one key, in the order of their coming.
-    first.sort_by(|a, b| step_key(a.1).cmp(&step_key(b.1)));
-    first.dedup_by(|next, kept| step_key(next.1) == step_key(kept.1));
+    let mut sorted: Vec<_> =
+        steps.iter().enumerate().map(|(place, step)| (begins_with(step), place, step)).collect();
+    // Of one key, in the order of their coming. What most differ in stands beside them: their texts are far apart in memory.
+    sorted.sort_by(|(a, _, one), (b, _, other)| a.cmp(b).then_with(|| step_key(one).cmp(&step_key(other))));
+    sorted.dedup_by(|(a, _, next), (b, _, kept)| a == b && step_key(next) == step_key(kept));
+    let first: Vec<(usize, &StepRow)> = sorted.into_iter().map(|(_, place, step)| (place, step)).collect();
     let found: Vec<_> =
         first.iter().map(|(_, step)| if step.resolve { book.latest(step) } else { None }).collect();
     StepPlan {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use huidu::store::{EventBatch, StepOutcome, StepRow, Store, StoreError, StoredUnit, open};
+use huidu::store::{
+    EventBatch, ExposureRow, ReportSpan, StepOutcome, StepRow, Store, StoreError, StoredUnit, open,
+};
 
 use crate::postgres::{Database, Engine, creating, run};
 
@@ -34,6 +36,22 @@ fn step(unit: &str, id: &str, at: i64) -> StepRow {
 /// Steps of 100 units, numbered from `first` on.
 fn steps(first: i64, count: i64) -> Vec<StepRow> {
     (first..first + count).map(|n| step(&format!("u-{}", n % 100), &format!("e-{n}"), 100)).collect()
+}
+
+fn shown(n: i64) -> ExposureRow {
+    ExposureRow {
+        environment: 1,
+        unit: format!("u-{n}"),
+        flag: 1,
+        stage: 1,
+        rule: "ramp".into(),
+        unit_attribute: "user.id".into(),
+        arm: 1,
+        variant: "on".into(),
+        bucket: Some(n),
+        at: 10,
+        captured: None,
+    }
 }
 
 fn unit(unit: &str) -> StoredUnit<'_> {
@@ -180,6 +198,36 @@ fn after_a_failure_what_is_stored_is_found_out() {
         }
         let new = outcome.unwrap().steps.iter().filter(|step| **step != StepOutcome::Duplicate).count();
         assert_eq!((new, db.counts(1).await.unwrap().steps), (5, 15));
+    });
+}
+
+#[test]
+fn a_report_of_now_finds_by_unit_what_it_finds_by_time() {
+    on_sqlite(async |db| {
+        let exposures = (0..100).map(shown).collect();
+        db.append_events(&EventBatch { exposures, steps: vec![] }, 0).await.unwrap();
+        let stops =
+            |first| steps(first, 50).into_iter().map(|row| StepRow { flag: Some(1), ..row }).collect();
+        let sending = async {
+            for part in 0..60 {
+                assert_eq!(send(&db, stops(part * 50)).await, 50);
+            }
+        };
+        let span = ReportSpan { environment: 1, flag: 1, from_ms: 0, to_ms: 60_000 };
+        let mut seen = std::collections::BTreeSet::new();
+        let reading = async {
+            for _ in 0..30 {
+                let mut reads = db.report_now().await.unwrap();
+                let minutes = reads.filled(span).await.unwrap();
+                let by_time: i64 =
+                    minutes.iter().filter(|minute| minute.is_stop == 1).map(|minute| minute.rows).sum();
+                let by_unit = reads.steps(span, 60_000, "[]").await.unwrap().len();
+                assert_eq!(i64::try_from(by_unit).unwrap(), by_time);
+                seen.insert(by_unit);
+            }
+        };
+        tokio::join!(sending, reading);
+        assert!(seen.len() > 3, "while they come: {seen:?}");
     });
 }
 
