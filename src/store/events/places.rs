@@ -35,8 +35,10 @@ const MOST: usize = 4 * MANY;
 const SOON: Duration = Duration::from_secs(10);
 /// Longest that any may wait: well under what reports wait beyond [`crate::store::LATE_AFTER_MS`] before they count an hour.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Places of one transaction: events are stored in between.
-const PIECE: usize = 1_024;
+/// Fewest and most places of one transaction: events are stored in between.
+const PIECE: (usize, usize) = (64, 1_024);
+/// A transaction that took longer is followed by a smaller one, one that took less by a larger.
+const PIECE_TOOK: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(6));
 /// How often what came meanwhile is moved before others are kept from coming.
 const ROUNDS: usize = 4;
 
@@ -236,7 +238,7 @@ impl Store {
         let _turn = self.places.turn.lock().await;
         // What comes while many are moved is less, and less again.
         for _ in 0..ROUNDS {
-            if self.move_waiting().await? < PIECE {
+            if self.move_waiting().await? < PIECE.1 {
                 break;
             }
         }
@@ -326,10 +328,20 @@ impl Store {
         let mut rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
         rows.sort_by_cached_key(|(place, _)| place.begins_with());
         let numbers: Vec<i64> = rows.into_iter().map(|(_, number)| number).collect();
-        for piece in numbers.chunks(PIECE) {
+        let (mut rest, mut size) = (numbers.as_slice(), PIECE.1 / 4);
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(size.min(rest.len()));
             let mut lent = self.write_transaction("place steps", self.deadlines.write).await?;
+            // From here on events wait.
+            let began = Instant::now();
             place(&mut lent, piece).await?;
             lent.commit().await?;
+            rest = after;
+            size = match began.elapsed() {
+                long if long > PIECE_TOOK.0 => (size / 2).max(PIECE.0),
+                short if short < PIECE_TOOK.1 => (size * 2).min(PIECE.1),
+                _ => size,
+            };
             self.events_written.fetch_add(1, std::sync::atomic::Ordering::Release);
         }
         let mut lent = self.writer("mark placed steps", self.deadlines.write).await?;
