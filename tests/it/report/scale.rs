@@ -122,6 +122,14 @@ impl Scale {
         }
         self.execute("CREATE INDEX exposures_by_at ON exposures (environment, flag, at)");
         self.execute("CREATE INDEX steps_by_time ON steps (environment, COALESCE(flag, 0), at)");
+        if self.engine == Engine::Sqlite {
+            self.execute(
+                "INSERT INTO step_places SELECT environment, unit, unit_attribute, step, id, number FROM steps ORDER BY 1, 2, 3, 4, 5",
+            );
+            self.execute(
+                "UPDATE meta SET value = (SELECT MAX(number) FROM steps) WHERE key = 'steps_placed'",
+            );
+        }
         self.execute("ANALYZE");
     }
 
