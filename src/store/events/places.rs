@@ -174,7 +174,7 @@ impl Tail {
         late_before_ms: i64,
     ) -> Result<Vec<bool>, StoreError> {
         // Of another process on the same file.
-        self.learn(&after(lent, self.last, i64::MAX).await?);
+        self.learn(&after(lent, self.last).await?);
         let mut places: Vec<Option<Place>> = rows.iter().map(|row| Some(Place::of(row.key()))).collect();
         for place in &mut places {
             place.take_if(|place| self.holds(place));
@@ -267,7 +267,7 @@ impl Store {
     /// All that has to be moved, as far as it is stored now.
     async fn take_waiting(&self, tail: &mut Tail) -> Result<Numbers, StoreError> {
         let mut lent = self.reader("steps without a place").await?;
-        tail.learn(&after(&mut lent, tail.last, i64::MAX).await?);
+        tail.learn(&after(&mut lent, tail.last).await?);
         drop(lent);
         tail.since = None;
         let mut rows = std::mem::take(&mut tail.waiting);
@@ -309,7 +309,7 @@ impl Store {
         drop(lent);
         loop {
             let mut lent = self.reader("steps without a place").await?;
-            let found = after(&mut lent, placed, MANY as i64).await?;
+            let found = first_after(&mut lent, placed).await?;
             drop(lent);
             let Some(last) = found.last().map(|row| row.number) else {
                 return Ok(Tail { last: placed, ..Tail::default() });
@@ -354,13 +354,23 @@ impl Store {
     }
 }
 
-/// At most `limit` of the steps behind a number.
-async fn after(lent: &mut Lent, number: i64, limit: i64) -> Result<Vec<Unplaced>, StoreError> {
+/// The steps behind a number.
+async fn after(lent: &mut Lent, number: i64) -> Result<Vec<Unplaced>, StoreError> {
+    // Without a parameter for LIMIT: SQLite would plan the statement anew each time.
+    each!(lent, "steps without a place",
+        sqlite c => sqlx::query_as::<_, Unplaced>(
+            "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1 ORDER BY number")
+            .bind(number).fetch_all(c),
+        postgres _c => std::future::ready(Ok(Vec::new())))
+}
+
+/// Some of the steps behind a number, the first of them.
+async fn first_after(lent: &mut Lent, number: i64) -> Result<Vec<Unplaced>, StoreError> {
     each!(lent, "steps without a place",
         sqlite c => sqlx::query_as::<_, Unplaced>(
             "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1
-             ORDER BY number LIMIT $2")
-            .bind(number).bind(limit).fetch_all(c),
+             ORDER BY number LIMIT 50000")
+            .bind(number).fetch_all(c),
         postgres _c => std::future::ready(Ok(Vec::new())))
 }
 
