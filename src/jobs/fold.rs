@@ -9,6 +9,8 @@ use super::{Jobs, ticks};
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// How often it is asked whether enough steps wait for their places.
 const PLACE_EVERY: Duration = Duration::from_millis(250);
+/// How long it rests after a failure: a full disk stays full for a while, and is said once in that time.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 impl Jobs {
     pub(super) async fn fold_log(&self) {
@@ -35,6 +37,7 @@ impl Jobs {
             }
             if let Err(error) = self.store.place_waiting_steps().await {
                 tracing::warn!(%error, "steps could not be brought to their places; reports do it, or the next try");
+                tokio::time::sleep(REST_AFTER_FAILURE).await;
             }
         }
     }

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::StepKey;
-use super::plan::NewStep;
+use super::plan::{NewStep, begins_with};
 use super::rows::KeyRow;
 use crate::store::bulk::{Bulk, Row, Values};
 use crate::store::error::StoreError;
@@ -83,7 +83,7 @@ pub(super) struct Tail {
     /// The number of the last step.
     last: i64,
     waiting: Numbers,
-    /// When the first of them came.
+    /// When the first step came that the mark says nothing of.
     since: Option<Instant>,
     /// Those that are being brought to their places.
     moving: Arc<Numbers>,
@@ -113,13 +113,6 @@ impl Place {
         let second = first + unit_attribute.len();
         let ends = [first, second, second + step.len()];
         Self { environment, texts: [unit, unit_attribute, step, id].concat().into(), ends }
-    }
-
-    /// What it sorts by, nearly: neighbours share their pages, in whatever order they come there.
-    fn begins_with(&self) -> (i64, [u8; 16]) {
-        let mut first = [0; 16];
-        first.iter_mut().zip(self.texts.bytes()).for_each(|(place, byte)| *place = byte);
-        (self.environment, first)
     }
 
     fn key(&self) -> StepKey<'_> {
@@ -193,6 +186,8 @@ impl Tail {
         let mut late = Vec::new();
         for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
             if row.t < late_before_ms {
+                // It has its place, but the mark has to follow.
+                self.since.get_or_insert_with(Instant::now);
                 late.push(number);
             } else {
                 self.wait(place, number);
@@ -243,9 +238,10 @@ impl Store {
             }
         }
         let (mut place, mut tail) = self.tail().await?;
-        let rows = self.take_waiting(&mut tail).await?;
-        self.write_places(&rows, tail.last).await?;
-        tail.moving = Arc::default();
+        if let Some(rows) = self.take_waiting(&mut tail).await? {
+            self.write_places(&rows, tail.last).await?;
+            tail.moving = Arc::default();
+        }
         *place = Some(tail);
         Ok(Some(Held { _place: place }))
     }
@@ -253,7 +249,11 @@ impl Store {
     /// Moves what waits, while others are stored; how many that were. It must be the caller's turn.
     async fn move_waiting(&self) -> Result<usize, StoreError> {
         let (mut place, mut tail) = self.tail().await?;
-        let (rows, last) = (Arc::new(self.take_waiting(&mut tail).await?), tail.last);
+        let Some(rows) = self.take_waiting(&mut tail).await? else {
+            *place = Some(tail);
+            return Ok(0);
+        };
+        let (rows, last) = (Arc::new(rows), tail.last);
         tail.moving = rows.clone();
         *place = Some(tail);
         drop(place);
@@ -264,16 +264,18 @@ impl Store {
         Ok(rows.len())
     }
 
-    /// All that has to be moved, as far as it is stored now.
-    async fn take_waiting(&self, tail: &mut Tail) -> Result<Numbers, StoreError> {
+    /// All that has to be moved, as far as it is stored now; `None` if the mark is where it should be.
+    async fn take_waiting(&self, tail: &mut Tail) -> Result<Option<Numbers>, StoreError> {
         let mut lent = self.reader("steps without a place").await?;
         tail.learn(&after(&mut lent, tail.last).await?);
         drop(lent);
-        tail.since = None;
+        if tail.since.take().is_none() && tail.moving.is_empty() {
+            return Ok(None);
+        }
         let mut rows = std::mem::take(&mut tail.waiting);
         // Left by whoever was stopped on the way; those that have their places by now keep them.
         rows.extend(tail.moving.iter().map(|(place, number)| (place.clone(), *number)));
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// The tail, for whoever appends to it.
@@ -322,11 +324,9 @@ impl Store {
 
     /// Places `rows`, piece by piece, and says then that all up to `last` are placed.
     async fn write_places(&self, rows: &Numbers, last: i64) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
         let mut rows: Vec<(&Place, i64)> = rows.iter().map(|(place, number)| (place, *number)).collect();
-        rows.sort_by_cached_key(|(place, _)| place.begins_with());
+        // Neighbours share their pages, in whatever order they come there.
+        rows.sort_by_cached_key(|(place, _)| begins_with(place.key()));
         let numbers: Vec<i64> = rows.into_iter().map(|(_, number)| number).collect();
         let (mut rest, mut size) = (numbers.as_slice(), PIECE.1 / 4);
         while !rest.is_empty() {

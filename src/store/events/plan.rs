@@ -292,15 +292,15 @@ fn step_key(step: &StepRow) -> StepKey<'_> {
 }
 
 /// The environment and the first bytes of the unit, which sort as they do.
-fn begins_with(step: &StepRow) -> (i64, u128) {
+pub(super) fn begins_with((environment, unit, ..): StepKey<'_>) -> (i64, u128) {
     let mut first = [0; 16];
-    first.iter_mut().zip(step.unit.bytes()).for_each(|(place, byte)| *place = byte);
-    (step.environment, u128::from_be_bytes(first))
+    first.iter_mut().zip(unit.bytes()).for_each(|(place, byte)| *place = byte);
+    (environment, u128::from_be_bytes(first))
 }
 
 pub(super) fn steps<'a>(steps: &'a [StepRow], book: &Book<'a>) -> StepPlan<'a> {
     let mut sorted: Vec<_> =
-        steps.iter().enumerate().map(|(place, step)| (begins_with(step), place, step)).collect();
+        steps.iter().enumerate().map(|(place, step)| (begins_with(step_key(step)), place, step)).collect();
     // Of one key, in the order of their coming. What most differ in stands beside them: their texts are far apart in memory.
     sorted.sort_by(|(a, _, one), (b, _, other)| a.cmp(b).then_with(|| step_key(one).cmp(&step_key(other))));
     sorted.dedup_by(|(a, _, next), (b, _, kept)| a == b && step_key(next) == step_key(kept));

@@ -97,6 +97,10 @@ fn a_late_step_has_its_place_at_once() {
         let only = "SELECT count(*) FROM step_places WHERE id = 'early'";
         assert_eq!((db.number(only).await, db.number("SELECT count(*) FROM step_places").await), (1, 1));
         assert_eq!(send(&db, vec![step("u-1", "early", 60)]).await, 0, "whenever it is sent again");
+        db.place_steps().await.unwrap();
+        assert_eq!(send(&db, vec![step("u-1", "earlier", 1)]).await, 1);
+        db.place_steps().await.unwrap();
+        assert_eq!(db.number(MARK).await, 3, "a start does not read it again");
     });
 }
 
