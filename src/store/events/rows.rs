@@ -117,15 +117,17 @@ pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<
         return Ok(Vec::new());
     }
     let added = each!(lent, "insert steps",
-    sqlite _c => std::future::ready(Ok(Vec::new())),
-    postgres c => sqlx::query_as::<_, KeyRow>(
+    sqlite _c => std::future::ready(Ok(0)),
+    postgres c => async {
+        // Without RETURNING: nearly always all are new, and five texts a row would be sent and read to say so.
+        sqlx::query(
             "INSERT INTO steps (environment, unit, unit_attribute, step, id, flag, stage, rule, value, currency,
                                     order_id, at, attributes)
                  SELECT UNNEST($1::bigint[]), UNNEST($2::text[]), UNNEST($3::text[]), UNNEST($4::text[]),
                         UNNEST($5::text[]), UNNEST($6::bigint[]), UNNEST($7::bigint[]), UNNEST($8::text[]),
                         UNNEST($9::bigint[]), UNNEST($10::text[]), UNNEST($11::text[]), UNNEST($12::bigint[]),
                         UNNEST($13::text[])
-                 ON CONFLICT DO NOTHING RETURNING environment, unit, unit_attribute, step, id")
+                 ON CONFLICT DO NOTHING")
             .bind(column(rows, |r| r.e))
             .bind(column(rows, |r| r.u))
             .bind(column(rows, |r| r.k))
@@ -139,12 +141,32 @@ pub(super) async fn insert(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<
             .bind(column(rows, |r| r.o))
             .bind(column(rows, |r| r.t))
             .bind(column(rows, |r| r.a))
-            .fetch_all(c))?;
-    if added.len() == rows.len() {
+            .execute(c).await.map(|done| done.rows_affected())
+    })?;
+    if added == rows.len() as u64 {
         return Ok(vec![true; rows.len()]);
     }
+    let added = added_here(lent, rows).await?;
     let added: BTreeSet<StepKey<'_>> = added.iter().map(KeyRow::key).collect();
     Ok(rows.iter().map(|row| added.contains(&row.key())).collect())
+}
+
+/// Those of `rows` that this very transaction added to PostgreSQL.
+async fn added_here(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<KeyRow>, StoreError> {
+    each!(lent, "steps added here",
+    sqlite _c => std::future::ready(Ok(Vec::new())),
+    postgres c => sqlx::query_as::<_, KeyRow>(
+            "SELECT s.environment, s.unit, s.unit_attribute, s.step, s.id
+             FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]) AS j(e, u, k, p, i)
+             JOIN steps AS s ON s.environment = j.e AND s.unit = j.u AND s.unit_attribute = j.k AND s.step = j.p
+                            AND s.id = j.i
+             WHERE s.xmin = pg_current_xact_id()::xid")
+            .bind(column(rows, |r| r.e))
+            .bind(column(rows, |r| r.u))
+            .bind(column(rows, |r| r.k))
+            .bind(column(rows, |r| r.p))
+            .bind(column(rows, |r| r.i))
+            .fetch_all(c))
 }
 
 impl Row for Touched<'_> {
