@@ -1,5 +1,6 @@
 //! Bodies: read raw, within a size and a time, never inflated.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -177,14 +178,31 @@ fn refuse_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, format!("the body is {} here", allowed.join(" or "))))
 }
 
-async fn next(payload: &mut Payload) -> Result<Option<Result<Bytes, PayloadError>>, Problem> {
-    // What lies in the buffer already needs no timer. Whatever is waited for has one: nothing says that we are asked again.
-    if let Some(chunk) = payload.next().now_or_never() {
+/// A piece of a body, or its end.
+type Chunk = Option<Result<Bytes, PayloadError>>;
+
+async fn next(payload: &mut Payload) -> Result<Chunk, Problem> {
+    if let Some(chunk) = at_hand(payload).await {
         return Ok(chunk);
     }
     Box::pin(timeout(SILENCE_MAX, payload.next()))
         .await
         .map_err(|_error| Problem::new(Code::BodyTimeout, "the body stopped coming for 10 seconds").closing())
+}
+
+/// What need not be waited for, and so needs no timer. What came with the head lies in the server's own buffer until it
+/// asks us again: we see to it that we are asked.
+async fn at_hand(payload: &mut Payload) -> Option<Chunk> {
+    let mut asked = false;
+    poll_fn(|context| match payload.poll_next_unpin(context) {
+        Poll::Ready(chunk) => Poll::Ready(Some(chunk)),
+        Poll::Pending if std::mem::replace(&mut asked, true) => Poll::Ready(None),
+        Poll::Pending => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 fn broken(error: &PayloadError) -> Problem {
@@ -226,16 +244,37 @@ async fn read(mut payload: Payload, limit: usize, announced: Option<usize>) -> R
 pub fn drained(problem: Problem, mut payload: Payload) -> LocalBoxFuture<'static, Problem> {
     // Boxed: every call would else carry room for its refusal.
     Box::pin(async move {
-        let drain = async {
-            let mut left = DRAINED_BYTES_MAX;
-            while let Some(Ok(chunk)) = payload.next().await {
-                left = left.checked_sub(chunk.len())?;
+        let mut left = DRAINED_BYTES_MAX;
+        loop {
+            let Some(chunk) = at_hand(&mut payload).await else { break };
+            match drain(chunk, &mut left) {
+                None => {}
+                Some(true) => return problem,
+                Some(false) => return problem.closing(),
             }
-            Some(())
+        }
+        let rest = async {
+            loop {
+                if let Some(drained) = drain(payload.next().await, &mut left) {
+                    return drained;
+                }
+            }
         };
-        match timeout(DRAIN_MAX, drain).await {
-            Ok(Some(())) => problem,
-            Ok(None) | Err(_) => problem.closing(),
+        match timeout(DRAIN_MAX, rest).await {
+            Ok(true) => problem,
+            Ok(false) | Err(_) => problem.closing(),
         }
     })
+}
+
+/// Takes a piece of a refused body: whether it has ended, or is too large to go on; `None`: it goes on.
+fn drain(chunk: Chunk, left: &mut usize) -> Option<bool> {
+    let Some(Ok(chunk)) = chunk else { return Some(true) };
+    match left.checked_sub(chunk.len()) {
+        None => Some(false),
+        Some(fewer) => {
+            *left = fewer;
+            None
+        }
+    }
 }

@@ -1,13 +1,13 @@
 //! Refusals as problem documents (RFC 9457), and the one table of codes. OFREP's own error body, which its
 //! clients need, is the same object with OFREP's fields beside.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::iter::Peekable;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::write::{push_number, push_text};
 use crate::engine::flag::Fault;
@@ -183,8 +183,9 @@ impl Code {
 pub struct Problem {
     /// Its code.
     pub code: Code,
-    detail: String,
-    fields: Map<String, Value>,
+    detail: Cow<'static, str>,
+    /// What it says of its own.
+    fields: Vec<(&'static str, Value)>,
     headers: Vec<(header::HeaderName, String)>,
     retry_after: Option<u32>,
     close: bool,
@@ -193,11 +194,11 @@ pub struct Problem {
 impl Problem {
     /// A refusal with a sentence for people.
     #[must_use]
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             detail: detail.into(),
-            fields: Map::new(),
+            fields: Vec::new(),
             headers: Vec::new(),
             retry_after: code.retry_after(),
             close: false,
@@ -222,10 +223,17 @@ impl Problem {
         self.with("key", key.into())
     }
 
-    /// One more field.
+    /// One more field, or another value of one that is there.
     #[must_use]
-    pub fn with(mut self, field: &str, value: Value) -> Self {
-        self.fields.insert(field.to_owned(), value);
+    pub fn with(mut self, field: &'static str, value: Value) -> Self {
+        match self.fields.binary_search_by_key(&field, |(known, _)| *known) {
+            Ok(at) => {
+                if let Some(known) = self.fields.get_mut(at) {
+                    known.1 = value;
+                }
+            }
+            Err(at) => self.fields.insert(at, (field, value)),
+        }
         self
     }
 
@@ -278,46 +286,43 @@ impl Problem {
 
     /// The document, its fields in the order of their names.
     fn body(&self, request_id: Option<&RequestId>, ofrep: bool) -> Vec<u8> {
-        let (status, code, detail) = (self.code.status(), self.code.as_str(), self.detail.as_str());
-        let mut document = Document { out: Vec::with_capacity(512), own: self.fields.iter().peekable() };
-        document.field("code", Shown::Plain(code));
-        document.field("detail", Shown::Text(detail));
+        let (status, code, detail) = (self.code.status(), self.code.as_str(), &*self.detail);
+        let mut document = Document { out: Vec::with_capacity(512), own: &self.fields };
+        document.field(",\"code\":", Shown::Plain(code));
+        document.field(",\"detail\":", Shown::Text(detail));
         if ofrep {
-            document.field("errorCode", Shown::Plain(self.code.as_ofrep()));
-            document.field("errorDetails", Shown::Text(detail));
+            document.field(",\"errorCode\":", Shown::Plain(self.code.as_ofrep()));
+            document.field(",\"errorDetails\":", Shown::Text(detail));
         }
         if let Some(id) = request_id {
-            document.field("instance", Shown::Plain(id.as_str()));
+            document.field(",\"instance\":", Shown::Plain(id.as_str()));
         }
         if ofrep {
-            document.field("metadata", Shown::Nothing);
+            document.field(",\"metadata\":", Shown::Nothing);
         }
-        document.field("status", Shown::Number(status.as_u16()));
-        document.field("title", Shown::Plain(status.canonical_reason().unwrap_or_default()));
-        document.field("type", Shown::Plain("about:blank"));
+        document.field(",\"status\":", Shown::Number(status.as_u16()));
+        document.field(",\"title\":", Shown::Plain(status.canonical_reason().unwrap_or_default()));
+        document.field(",\"type\":", Shown::Plain("about:blank"));
         document.end()
     }
 }
 
 /// A document while it is written: what all refusals say, and among it what one says of its own.
 struct Document<'p> {
+    /// Each field with the comma before it; the first one's becomes the brace.
     out: Vec<u8>,
-    own: Peekable<serde_json::map::Iter<'p>>,
+    own: &'p [(&'static str, Value)],
 }
 
 impl Document<'_> {
-    /// What all say under `name`; names come in their order. What a refusal says of its own comes instead.
-    fn field(&mut self, name: &'static str, shown: Shown<'_>) {
-        while let Some((own, value)) = self.own.next_if(|(own, _)| own.as_str() < name) {
-            self.own_field(own, value);
-        }
-        if let Some((own, value)) = self.own.next_if(|(own, _)| *own == name) {
-            return self.own_field(own, value);
+    /// What all say under a name, given as it is written; names come in their order. What a refusal says of its own comes
+    /// instead.
+    fn field(&mut self, written: &'static str, shown: Shown<'_>) {
+        if !self.own.is_empty() && self.own_fields(written) {
+            return;
         }
         let out = &mut self.out;
-        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
+        out.extend_from_slice(written.as_bytes());
         match shown {
             Shown::Plain(text) => {
                 out.push(b'"');
@@ -330,8 +335,25 @@ impl Document<'_> {
         }
     }
 
+    /// Its own fields that come before a name, or are of it; whether there is one of it.
+    fn own_fields(&mut self, written: &str) -> bool {
+        let name = written.trim_matches([',', ':', '"']);
+        while let Some(((own, value), rest)) = self.own.split_first() {
+            let order = (*own).cmp(name);
+            if order.is_gt() {
+                break;
+            }
+            self.own = rest;
+            self.own_field(own, value);
+            if order.is_eq() {
+                return true;
+            }
+        }
+        false
+    }
+
     fn own_field(&mut self, name: &str, value: &Value) {
-        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
+        self.out.push(b',');
         push_text(&mut self.out, name);
         self.out.push(b':');
         match value {
@@ -341,8 +363,12 @@ impl Document<'_> {
     }
 
     fn end(mut self) -> Vec<u8> {
-        while let Some((name, value)) = self.own.next() {
+        while let Some(((name, value), rest)) = self.own.split_first() {
+            self.own = rest;
             self.own_field(name, value);
+        }
+        if let Some(comma) = self.out.first_mut() {
+            *comma = b'{';
         }
         self.out.push(b'}');
         self.out
@@ -393,6 +419,8 @@ mod tests {
         let id = RequestId::parse(b"r-1").unwrap();
         let problem = Problem::new(Code::FlagNotFound, "no \"such\" flag\n灰度")
             .with("zone", json!({"deep": [1, null]}))
+            .with("detail", "an other".into())
+            .with("a first", 1.into())
             .with("detail", "another".into())
             .of_flag("a\"b");
         let text = String::from_utf8(problem.body(Some(&id), true)).unwrap();
@@ -405,7 +433,7 @@ mod tests {
                 "type": "about:blank", "title": "Not Found", "status": 404, "code": "flag_not_found",
                 "detail": "another", "instance": "r-1", "errorCode": "FLAG_NOT_FOUND",
                 "errorDetails": "no \"such\" flag\n灰度", "metadata": {}, "key": "a\"b",
-                "zone": {"deep": [1, null]},
+                "zone": {"deep": [1, null]}, "a first": 1,
             })
         );
     }
