@@ -43,8 +43,9 @@ impl Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Salted {
     state: u32,
-    tail: [u8; 4],
-    tail_bytes: usize,
+    /// The last 0 to 3 bytes, which begin a block that the unit completes; little-endian, as blocks are read.
+    tail: u32,
+    tail_bits: u32,
     prefix_bytes: u32,
 }
 
@@ -57,14 +58,10 @@ impl Salted {
     )]
     pub fn new(prefix: &str) -> Self {
         let (blocks, rest) = prefix.as_bytes().as_chunks::<4>();
-        let mut tail = [0; 4];
-        for (place, byte) in tail.iter_mut().zip(rest) {
-            *place = *byte;
-        }
         Self {
-            state: blocks.iter().fold(0, |state, block| mix(state, *block)),
-            tail,
-            tail_bytes: rest.len(),
+            state: blocks.iter().fold(0, |state, block| mix(state, u32::from_le_bytes(*block))),
+            tail: few(rest),
+            tail_bits: rest.len() as u32 * 8,
             prefix_bytes: prefix.len() as u32,
         }
     }
@@ -72,39 +69,30 @@ impl Salted {
     /// `murmur3_x86_32(prefix + unit, 0)`.
     #[must_use]
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "murmur3 mixes in the length modulo 2^32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "murmur3 mixes in the length modulo 2^32; halves are taken apart"
+    )]
     pub fn hash(&self, unit: &str) -> u32 {
-        let unit = unit.as_bytes();
-        let length = self.prefix_bytes.wrapping_add(unit.len() as u32);
-        let mut state = self.state;
-        let mut rest = unit;
-        let mut last = self.tail;
-        let mut last_bytes = self.tail_bytes;
-        if last_bytes > 0 {
-            let (head, after) = unit.split_at(unit.len().min(4 - last_bytes));
-            for (place, byte) in last.iter_mut().skip(last_bytes).zip(head) {
-                *place = *byte;
-            }
-            last_bytes += head.len();
-            if last_bytes == 4 {
-                state = mix(state, last);
-                last = [0; 4];
-                last_bytes = 0;
-            }
-            rest = after;
+        let (blocks, rest) = unit.as_bytes().as_chunks::<4>();
+        let (mut state, mut tail) = (self.state, u64::from(self.tail));
+        for block in blocks {
+            // The bytes that wait, and behind them those of the unit: the lower half is a block.
+            tail |= u64::from(u32::from_le_bytes(*block)) << self.tail_bits;
+            state = mix(state, tail as u32);
+            tail >>= 32;
         }
-        if last_bytes == 0 {
-            let (blocks, remainder) = rest.as_chunks::<4>();
-            state = blocks.iter().fold(state, |state, block| mix(state, *block));
-            for (place, byte) in last.iter_mut().zip(remainder) {
-                *place = *byte;
-            }
-            last_bytes = remainder.len();
+        tail |= u64::from(few(rest)) << self.tail_bits;
+        let mut left = self.tail_bits + rest.len() as u32 * 8;
+        if left >= 32 {
+            state = mix(state, tail as u32);
+            tail >>= 32;
+            left -= 32;
         }
-        if last_bytes > 0 {
-            state ^= scramble(u32::from_le_bytes(last));
+        if left > 0 {
+            state ^= scramble(tail as u32);
         }
-        finish(state ^ length)
+        finish(state ^ self.prefix_bytes.wrapping_add(unit.len() as u32))
     }
 
     /// The unit's bucket on this prefix's line.
@@ -120,9 +108,15 @@ fn scramble(block: u32) -> u32 {
     block.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2)
 }
 
+/// The number of 0 to 3 bytes.
 #[inline]
-fn mix(state: u32, block: [u8; 4]) -> u32 {
-    (state ^ scramble(u32::from_le_bytes(block))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+fn few(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+#[inline]
+fn mix(state: u32, block: u32) -> u32 {
+    (state ^ scramble(block)).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
 }
 
 #[inline]

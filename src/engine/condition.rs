@@ -137,11 +137,16 @@ pub enum Test {
     Exists(bool),
 }
 
+/// Most texts that are compared one by one.
+const FEW: usize = 6;
+
 /// Values of one type.
 #[derive(Debug)]
 pub enum Values {
     /// One text: most conditions.
     Text(Box<str>),
+    /// A few texts: compared one by one, most told apart by their length.
+    Few(Box<[Box<str>]>),
     /// Texts.
     Texts(Set<Box<str>>),
     /// Numbers.
@@ -163,6 +168,7 @@ impl Values {
         match list {
             List::Texts(texts) => match texts.as_slice() {
                 [only] => Self::Text(only.clone()),
+                [_, ..] if texts.len() <= FEW => Self::Few(texts.as_slice().into()),
                 texts => Self::Texts(texts.iter().cloned().collect()),
             },
             List::Numbers(numbers) => Self::Numbers(numbers.iter().copied().collect()),
@@ -179,6 +185,7 @@ impl Values {
     fn text(&self, value: &str) -> Truth {
         match self {
             Self::Text(only) => (**only == *value).into(),
+            Self::Few(texts) => texts.iter().any(|text| **text == *value).into(),
             Self::Texts(texts) => texts.contains(value).into(),
             _ => Truth::Unknown(Cause::WrongType),
         }

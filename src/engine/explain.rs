@@ -271,14 +271,18 @@ fn order_text(order: Order, texts: [&'static str; 5]) -> &'static str {
     }
 }
 
+fn texts_json<'t>(texts: impl Iterator<Item = &'t Box<str>>) -> Vec<Value> {
+    let mut texts: Vec<&str> = texts.map(AsRef::as_ref).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts.into_iter().map(Value::from).collect()
+}
+
 fn values_json(values: &Values) -> Value {
     let mut shown: Vec<Value> = match values {
         Values::Text(text) => vec![(**text).into()],
-        Values::Texts(texts) => {
-            let mut texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-            texts.sort_unstable();
-            texts.into_iter().map(Value::from).collect()
-        }
+        Values::Few(texts) => texts_json(texts.iter()),
+        Values::Texts(texts) => texts_json(texts.iter()),
         Values::Numbers(numbers) => {
             let mut numbers: Vec<Number> = numbers.iter().copied().collect();
             numbers.sort_by(|a, b| a.compare(*b));

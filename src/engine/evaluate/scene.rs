@@ -1,5 +1,6 @@
 //! Where conditions get their facts: the request, an item of it, memberships.
 
+use crate::engine::attributes::Slot;
 use crate::engine::condition::{Cause, Condition, Subject, Test, Truth};
 use crate::engine::context::{Context, Item, Operand};
 use crate::engine::explain::{Asked, Trace};
@@ -17,48 +18,36 @@ pub(in crate::engine) struct Scene<'e, 'a, M> {
 
 impl<M: Memberships> Scene<'_, '_, M> {
     /// The truth of `condition` here.
+    #[inline(always)]
     pub(in crate::engine) fn truth<T: Trace>(&self, condition: &Condition, trace: &mut T) -> Truth {
         match condition {
             // A condition of its own level costs nothing more: most rules are one attribute.
             Condition::Attribute { slot, of_item, test } => {
-                let operand = if *of_item {
-                    self.item.and_then(|item| item.attribute(*slot))
-                } else {
-                    self.context.attribute(*slot)
-                };
-                let truth = match (test, operand) {
-                    (Test::Version(order, bound), Some(Operand::Text(text))) if !*of_item => {
-                        Test::version(*order, bound, self.context.version(*slot, text))
-                    }
-                    _ => test.holds(operand),
-                };
-                trace.condition(condition, Asked::Attribute(operand), truth);
-                truth
+                self.attribute(condition, *slot, *of_item, test, trace)
             }
             Condition::Audience { audience, subject } => {
                 self.membership(condition, *audience, *subject, trace)
             }
-            Condition::Not(inner) => {
-                trace.group(condition);
-                let truth = !self.truth(inner, trace);
-                trace.end_group(truth);
-                truth
-            }
-            Condition::AllOf(inner) => self.group(condition, inner, Truth::True, Truth::False, trace),
-            Condition::AnyOf(inner) => self.group(condition, inner, Truth::False, Truth::True, trace),
+            Condition::Not(_) | Condition::AllOf(_) | Condition::AnyOf(_) => self.group(condition, trace),
         }
     }
 
-    /// `all_of` begins true and ends at false; `any_of` the other way round. A recording trace sees them all.
-    fn group<T: Trace>(
-        &self,
-        condition: &Condition,
-        inner: &[Condition],
-        begin: Truth,
-        end: Truth,
-        trace: &mut T,
-    ) -> Truth {
+    /// What is made of other conditions. `all_of` begins true and ends at false; `any_of` the other way round. A recording
+    /// trace sees them all.
+    fn group<T: Trace>(&self, condition: &Condition, trace: &mut T) -> Truth {
         trace.group(condition);
+        let truth = match condition {
+            Condition::Not(inner) => !self.truth(inner, trace),
+            Condition::AllOf(inner) => self.each(inner, Truth::True, Truth::False, trace),
+            Condition::AnyOf(inner) => self.each(inner, Truth::False, Truth::True, trace),
+            leaf @ (Condition::Attribute { .. } | Condition::Audience { .. }) => self.truth(leaf, trace),
+        };
+        trace.end_group(truth);
+        truth
+    }
+
+    #[inline]
+    fn each<T: Trace>(&self, inner: &[Condition], begin: Truth, end: Truth, trace: &mut T) -> Truth {
         let mut truth = begin;
         for condition in inner {
             let one = self.truth(condition, trace);
@@ -67,7 +56,29 @@ impl<M: Memberships> Scene<'_, '_, M> {
                 break;
             }
         }
-        trace.end_group(truth);
+        truth
+    }
+
+    fn attribute<T: Trace>(
+        &self,
+        condition: &Condition,
+        slot: Slot,
+        of_item: bool,
+        test: &Test,
+        trace: &mut T,
+    ) -> Truth {
+        let operand = if of_item {
+            self.item.and_then(|item| item.attribute(slot))
+        } else {
+            self.context.attribute(slot)
+        };
+        let truth = match (test, operand) {
+            (Test::Version(order, bound), Some(Operand::Text(text))) if !of_item => {
+                Test::version(*order, bound, self.context.version(slot, text))
+            }
+            _ => test.holds(operand),
+        };
+        trace.condition(condition, Asked::Attribute(operand), truth);
         truth
     }
 
