@@ -17,7 +17,8 @@ use crate::engine::explain::Silent;
 use crate::engine::number::Number;
 use crate::engine::snapshot::Snapshot;
 use crate::live::{Live, Published};
-use crate::token::{Exposure, Sealer};
+use crate::token::Sealer;
+use crate::token::batch::{Batch, Sealed};
 
 /// Longest captured value in bytes.
 pub const CAPTURED_BYTES_MAX: usize = 64;
@@ -40,8 +41,7 @@ pub async fn fetch<'f>(
 }
 
 /// Decides one flag and counts the decision.
-#[must_use]
-pub fn one<'s>(
+fn one<'s>(
     published: &'s Published,
     flag: &'s CompiledFlag,
     context: &Context<'_>,
@@ -63,55 +63,69 @@ pub fn uncounted<'s>(
     evaluate(snapshot, flag, context, fetched, &mut Silent)
 }
 
-/// What a token says of `decision` on `day`; `None` where nothing is measured: no arm, no unit or no open stage.
+/// The unit that a token of `decision` speaks of; `None` where nothing is measured: no arm, no unit or no open stage.
 #[must_use]
-pub fn exposure<'d>(
-    snapshot: &Snapshot,
-    decision: &Decision<'d>,
-    context: &'d Context<'_>,
-    day: i64,
-) -> Option<Exposure<'d>> {
-    let served = decision.result.ok()?;
-    let (arm, stage) = (served.arm?, decision.flag.stage?);
-    let unit = context.unit(decision.flag.unit())?;
-    Some(Exposure {
-        environment: snapshot.environment_number(),
-        day,
-        flag: Cow::Borrowed(decision.flag.key.as_str()),
-        stage,
-        rule: Cow::Borrowed(decision.rule()?.id.as_str()),
-        arm,
-        variant: Cow::Borrowed(decision.variant()?.key.as_str()),
-        unit_attribute: Cow::Borrowed(&decision.flag.unit_attribute),
-        unit: Cow::Borrowed(unit),
-        bucket: Some(decision.flag.bucket(unit).ppm()),
-        captured: captured(decision.flag, context),
-    })
+pub fn measured<'c>(decision: &Decision<'_>, context: &'c Context<'_>) -> Option<&'c str> {
+    decision.result.ok()?.arm?;
+    decision.flag.stage?;
+    context.unit(decision.flag.unit())
 }
 
-/// Appends the token of `decision`, of the day of `sealer`, to `out`; `false` and nothing appended where there is none.
+/// Decisions of one answer, in its order, with their tokens.
+pub struct Answered<'s> {
+    /// Beside each the place of its token.
+    decisions: SmallVec<[(Decision<'s>, Option<usize>); 2]>,
+    tokens: Sealed,
+}
+
+impl<'s> Answered<'s> {
+    /// Each decision, and its token where something is measured.
+    pub fn iter(&self) -> impl Iterator<Item = (&Decision<'s>, Option<&[u8]>)> {
+        self.decisions.iter().map(|(decision, place)| (decision, place.and_then(|at| self.tokens.text(at))))
+    }
+}
+
+/// Decides about `expected` flags, counts the decisions, and seals their tokens together: none without a `sealer`.
 #[must_use]
-pub fn seal(
-    snapshot: &Snapshot,
+pub fn all<'s>(
+    published: &'s Published,
+    flags: impl IntoIterator<Item = &'s Arc<CompiledFlag>>,
+    expected: usize,
+    context: &Context<'_>,
+    fetched: &Fetched,
+    sealer: Option<Sealer<'_>>,
+) -> Answered<'s> {
+    let mut batch = sealer.map(|sealer| Batch::new(sealer, expected));
+    let mut decisions = SmallVec::with_capacity(expected);
+    for flag in flags {
+        let decision = one(published, flag, context, fetched);
+        let place = batch.as_mut().and_then(|batch| state(published, &decision, context, batch));
+        decisions.push((decision, place));
+    }
+    Answered { decisions, tokens: batch.map(Batch::seal).unwrap_or_default() }
+}
+
+/// Adds what a token says of `decision`; its place.
+#[inline]
+fn state(
+    published: &Published,
     decision: &Decision<'_>,
     context: &Context<'_>,
-    sealer: Option<&Sealer<'_>>,
-    out: &mut Vec<u8>,
-) -> bool {
-    let Some(sealer) = sealer else { return false };
-    exposure(snapshot, decision, context, sealer.day()).is_some_and(|exposure| sealer.seal(&exposure, out))
+    batch: &mut Batch<'_>,
+) -> Option<usize> {
+    let (flag, served) = (decision.flag, decision.result.ok()?);
+    let unit = measured(decision, context)?;
+    let decided = published.decided(decision)?;
+    let bucket = served.bucket.unwrap_or_else(|| flag.bucket(unit));
+    Some(batch.push(decided, unit, Some(bucket.ppm()), captured(flag, context)))
 }
 
-/// The attributes that the flag keeps with an exposure, as text.
-#[must_use]
+/// The attributes that the flag keeps with an exposure: their names, and their values as text.
 pub fn captured<'d>(
     flag: &'d CompiledFlag,
     context: &'d Context<'_>,
-) -> SmallVec<[(Cow<'d, str>, Cow<'d, str>); 4]> {
-    flag.capture()
-        .iter()
-        .map(|(slot, name)| (Cow::Borrowed(&**name), text_of(context.attribute(*slot))))
-        .collect()
+) -> impl ExactSizeIterator<Item = (&'d str, Cow<'d, str>)> {
+    flag.capture().iter().map(|(slot, name)| (&**name, text_of(context.attribute(*slot))))
 }
 
 /// A value as kept: texts as sent, others as JSON text, cut at 64 bytes on a character.

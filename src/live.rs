@@ -1,5 +1,6 @@
 //! The state that decides: one compiled snapshot an environment, swapped as a whole.
 
+pub mod beside;
 mod budget;
 pub mod catch_up;
 pub mod disk;

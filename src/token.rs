@@ -14,6 +14,7 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod batch;
 mod siv;
 pub mod unit;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::NO_PAD;
+use batch::Batch;
 use siv::{MasterKey, NONCE, NonceKeys, TAG};
 use smallvec::SmallVec;
 
@@ -37,11 +39,6 @@ pub const STREAM_EPOCH_MS: i64 = 12 * 3_600_000;
 pub const STREAM_EPOCHS_MAX: i64 = 2;
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4_096;
-/// Room for a token of usual texts, and for its text behind it.
-const TOKEN_BYTES_EXPECTED: usize = 320;
-/// Bytes that the base64 library takes at a time, and from how many on.
-const BLOCK: usize = 24;
-const BLOCKS_FROM: usize = 128;
 const FORMAT: u8 = 1;
 const HEAD: usize = 10;
 /// Most nonces whose keys are kept: of a month's days in a handful of environments.
@@ -109,6 +106,36 @@ pub struct Exposure<'t> {
     pub bucket: Option<u32>,
     /// Attributes kept with the exposure: name without `user.`, value as text.
     pub captured: SmallVec<[(Cow<'t, str>, Cow<'t, str>); 4]>,
+}
+
+/// What an exposure says that is the same for many units.
+#[derive(Debug, Clone, Copy)]
+pub struct Decided<'d> {
+    /// The flag's key.
+    pub flag: &'d str,
+    /// The flag's open stage.
+    pub stage: i64,
+    /// The rule's id.
+    pub rule: &'d str,
+    /// How units come to the variant.
+    pub arm: Arm,
+    /// The variant's key.
+    pub variant: &'d str,
+    /// What the unit is, such as `user.id`.
+    pub unit_attribute: &'d str,
+}
+
+impl Exposure<'_> {
+    fn decided(&self) -> Decided<'_> {
+        Decided {
+            flag: &self.flag,
+            stage: self.stage,
+            rule: &self.rule,
+            arm: self.arm,
+            variant: &self.variant,
+            unit_attribute: &self.unit_attribute,
+        }
+    }
 }
 
 /// Leave to listen to an environment's changes, for whoever cannot send a key in a header.
@@ -207,18 +234,27 @@ impl TokenKeys {
     /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
-        self.sealer(exposure.environment, exposure.day).is_some_and(|sealer| sealer.seal(exposure, out))
+        let sealer = self.sealer(exposure.environment, exposure.day);
+        sealer.is_some_and(|sealer| {
+            let mut batch = Batch::new(sealer, 1);
+            let captured = exposure.captured.iter().map(|(name, value)| (&**name, value));
+            batch.push(&decided(&exposure.decided()), &exposure.unit, exposure.bucket, captured);
+            append(batch, out)
+        })
     }
 
     /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
         let sealer = self.sealer_for(Purpose::Stream, pass.environment, pass.epoch.div_euclid(2));
-        let body = |bytes: &mut Vec<u8>| {
-            bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
-            write_text(&pass.key, bytes);
-        };
-        sealer.is_some_and(|sealer| sealer.seal_body(body, out))
+        sealer.is_some_and(|sealer| {
+            let mut batch = Batch::new(sealer, 1);
+            batch.push_with(|bytes| {
+                bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
+                write_text(&pass.key, bytes);
+            });
+            append(batch, out)
+        })
     }
 
     fn sealer_for(&self, purpose: Purpose, environment: i64, day: i64) -> Option<Sealer<'_>> {
@@ -228,7 +264,7 @@ impl TokenKeys {
         let [env_a, env_b, env_c, env_d] = u32::try_from(environment).ok()?.to_be_bytes();
         let head = [FORMAT, number_a, number_b, purpose as u8, day_a, day_b, env_a, env_b, env_c, env_d];
         let keys = key.with(nonce(&head), |keys| Some(keys.clone()))?;
-        Some(Sealer { base64: &self.base64, keys, head, environment, day })
+        Some(Sealer { base64: &self.base64, keys, head })
     }
 
     /// Opens a token of `environment` on day `today`.
@@ -313,38 +349,14 @@ pub struct Sealer<'k> {
     base64: &'k Base64,
     keys: Arc<NonceKeys>,
     head: [u8; HEAD],
-    environment: i64,
-    day: i64,
 }
 
-impl Sealer<'_> {
-    /// Days since 1970, UTC, that it seals for.
-    #[must_use]
-    pub fn day(&self) -> i64 {
-        self.day
-    }
-
-    /// Appends the token of `exposure` to `out`, as base64url text. `false`: it is not of this environment and day, nothing
-    /// is appended.
-    #[must_use]
-    pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
-        (self.environment, self.day) == (exposure.environment, exposure.day)
-            && self.seal_body(|bytes| write_body(exposure, bytes), out)
-    }
-
-    fn seal_body(&self, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) -> bool {
-        // Made behind what is there, sealed in its place, and its text written over it.
-        let from = out.len();
-        out.reserve(TOKEN_BYTES_EXPECTED);
-        out.extend_from_slice(&self.head);
-        write(out);
-        let body = out.get_mut(from + HEAD..).unwrap_or_default();
-        let tag = self.keys.seal(&self.head, body);
-        out.extend_from_slice(&tag);
-        let written = as_text(self.base64, out, from);
-        out.truncate(from + written.unwrap_or(0));
-        written.is_some()
-    }
+/// Appends the only token of `batch`.
+fn append(batch: Batch<'_>, out: &mut Vec<u8>) -> bool {
+    let sealed = batch.seal();
+    let text = sealed.text(0);
+    out.extend_from_slice(text.unwrap_or_default());
+    text.is_some()
 }
 
 /// What stood in a token that is ours.
@@ -361,21 +373,6 @@ fn nonce(head: &[u8]) -> [u8; NONCE] {
         *place = *byte;
     }
     nonce
-}
-
-/// Replaces the bytes from `from` on by their base64url text; how long that is.
-fn as_text(base64: &Base64, out: &mut Vec<u8>, from: usize) -> Option<usize> {
-    let length = out.len() - from;
-    // The library takes 24 bytes at a time where it has 128 or more, while 32 are there: with zeros behind it, all of a
-    // token. What becomes of them stands behind its text.
-    let padded = (length.next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
-    let end = from + padded;
-    out.resize(end + padded.div_ceil(3) * 4, 0);
-    let (bytes, text) = out.get_mut(from..)?.split_at_mut_checked(padded)?;
-    base64.encode_slice(&*bytes, text).ok()?;
-    let written = (length * 4).div_ceil(3);
-    out.copy_within(end..end + written, from);
-    Some(written)
 }
 
 type Bytes = SmallVec<[u8; 256]>;
@@ -397,20 +394,17 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn write_body(exposure: &Exposure<'_>, out: &mut Vec<u8>) {
-    write_text(&exposure.flag, out);
-    write_number(exposure.stage.unsigned_abs(), out);
-    write_text(&exposure.rule, out);
-    out.push(exposure.arm.number());
-    write_text(&exposure.variant, out);
-    write_text(if exposure.unit_attribute == USER_ID { "" } else { &exposure.unit_attribute }, out);
-    write_text(&exposure.unit, out);
-    write_number(exposure.bucket.map_or(0, |bucket| u64::from(bucket) + 1), out);
-    write_number(exposure.captured.len() as u64, out);
-    for (name, value) in &exposure.captured {
-        write_text(name, out);
-        write_text(value, out);
-    }
+/// What a token says of a decision, whoever it is for: the beginning of its body.
+#[must_use]
+pub fn decided(decided: &Decided<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_text(decided.flag, &mut out);
+    write_number(decided.stage.unsigned_abs(), &mut out);
+    write_text(decided.rule, &mut out);
+    out.push(decided.arm.number());
+    write_text(decided.variant, &mut out);
+    write_text(if decided.unit_attribute == USER_ID { "" } else { decided.unit_attribute }, &mut out);
+    out
 }
 
 struct Body<'b>(&'b [u8]);

@@ -1,5 +1,6 @@
 //! The result of one flag for one context.
 
+use super::bucket::Bucket;
 use super::compile::{CompiledFlag, Rule, Variant};
 use super::context::GOODS_MAX;
 
@@ -155,6 +156,8 @@ pub struct Served {
     pub rule: Option<u16>,
     /// How it is measured; `None`: not at all.
     pub arm: Option<Arm>,
+    /// The unit's bucket on the flag's own line, where the rule asked for it.
+    pub bucket: Option<Bucket>,
 }
 
 /// The result of one flag for one context.

@@ -41,7 +41,7 @@ fn decide<M: Memberships, T: Trace>(
     trace: &mut T,
 ) -> Result<Served, DecisionError> {
     let compiled = &*flag.compiled;
-    let off = |reason| Served { variant: compiled.off, reason, rule: None, arm: None };
+    let off = |reason| Served { variant: compiled.off, reason, rule: None, arm: None, bucket: None };
     if flag.broken.is_some() || depth > PREREQUISITE_DEPTH_MAX {
         return Err(DecisionError::Broken);
     }
@@ -94,7 +94,9 @@ fn refuse_unit<M>(scene: &Scene<'_, '_, M>, flag: &CompiledFlag, depth: usize) -
     if !scene.context.trusts(flag.compiled.unit) {
         return Some(DecisionError::UnitUnsigned);
     }
-    (depth == 0 && !has_units(scene, flag, 0)).then_some(DecisionError::UnitMissing)
+    let own = !flag.compiled.needs_unit || scene.context.unit(flag.compiled.unit).is_some();
+    let all = own && (flag.compiled.prerequisites.is_empty() || has_units(scene, flag, 0));
+    (depth == 0 && !all).then_some(DecisionError::UnitMissing)
 }
 
 /// Whether the context has the unit of this flag and of its prerequisites, as far as they hash it.
@@ -123,8 +125,8 @@ fn apply_rules<M: Memberships, T: Trace>(
             Truth::False | Truth::Unknown(Cause::Missing | Cause::WrongType) => continue,
             Truth::Unknown(Cause::Unreadable) => return Err(DecisionError::AudienceUnavailable),
         }
-        let (variant, reason, arm) = match &rule.serve {
-            Serve::Variant(variant) => (*variant, Reason::TargetingMatch, Some(Arm::Fixed)),
+        let (variant, reason, arm, bucket) = match &rule.serve {
+            Serve::Variant(variant) => (*variant, Reason::TargetingMatch, Some(Arm::Fixed), None),
             Serve::Rollout { percent, control, split } => {
                 let unit = unit.ok_or(DecisionError::UnitMissing)?;
                 let bucket = compiled.rollout_hash.bucket(unit);
@@ -143,13 +145,13 @@ fn apply_rules<M: Memberships, T: Trace>(
                     (compiled.off, None)
                 };
                 trace.close(Outcome::Arm(arm));
-                (variant, Reason::Split, arm)
+                (variant, Reason::Split, arm, Some(bucket))
             }
         };
-        return Ok(Served { variant, reason, rule: Some(at), arm });
+        return Ok(Served { variant, reason, rule: Some(at), arm, bucket });
     }
     let reason = if compiled.rules.is_empty() { Reason::Static } else { Reason::Default };
-    Ok(Served { variant: compiled.default, reason, rule: None, arm: None })
+    Ok(Served { variant: compiled.default, reason, rule: None, arm: None, bucket: None })
 }
 
 /// Whether the order passes the gate, and which of its goods are eligible.

@@ -47,7 +47,6 @@ pub struct StepUse {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     environment: EnvironmentKey,
-    ofrep_metadata: Arc<str>,
     environment_number: i64,
     number: i64,
     attributes: Arc<Attributes>,
@@ -68,7 +67,6 @@ impl Snapshot {
     #[must_use]
     pub fn empty(environment: EnvironmentKey, environment_number: i64, hasher: IdHasher) -> Self {
         Self {
-            ofrep_metadata: format!(r#"","metadata":{{"flagSetId":"{environment}","version":"#).into(),
             environment,
             environment_number,
             number: 0,
@@ -268,12 +266,6 @@ impl Snapshot {
     #[must_use]
     pub fn environment(&self) -> &EnvironmentKey {
         &self.environment
-    }
-
-    /// What stands in the answers of OFREP between a flag's reason and its version.
-    #[must_use]
-    pub fn ofrep_metadata(&self) -> &str {
-        &self.ofrep_metadata
     }
 
     /// The environment's number, for tokens and tables.

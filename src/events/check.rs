@@ -230,7 +230,9 @@ impl Checker<'_> {
             unit_attribute: Cow::Borrowed(&flag.unit_attribute),
             unit: Cow::Borrowed(unit),
             bucket: Some(flag.bucket(unit).ppm()),
-            captured: decide::captured(flag, &context),
+            captured: decide::captured(flag, &context)
+                .map(|(name, value)| (Cow::Borrowed(name), value))
+                .collect(),
         };
         let (at, moved) = self.time(sent, i64::MIN)?;
         Ok((Rows::Exposure(self.exposure_row(&exposure, flag.number, at)), moved))

@@ -7,7 +7,7 @@ use super::access::Access;
 use super::ofrep::{refuse_context, refuse_signature};
 use super::problem::Problem;
 use super::service::Service;
-use super::write::{json, push_list, push_number, push_optional, push_text};
+use super::write::{json, push_list, push_number, push_text};
 use crate::access::role::Decide;
 use crate::decide;
 use crate::decide::badges::badges;
@@ -16,6 +16,9 @@ use crate::engine::asks::Fetched;
 use crate::engine::context::{Context, Parsed, parse_badges, parse_decision};
 use crate::engine::decision::{Arm, Decision, Eligibility};
 use crate::live::Published;
+
+/// Entries of a usual placement.
+const ENTRIES_EXPECTED: usize = 2;
 
 /// Lists every entry of the placement, invisible ones included.
 pub async fn decide(access: Access<Decide>, body: &[u8], service: &Service) -> Result<HttpResponse, Problem> {
@@ -57,15 +60,18 @@ fn entries(
     out.extend_from_slice(b",\"snapshot\":");
     push_number(&mut out, snapshot.number());
     out.extend_from_slice(b",\"entries\":[");
-    for (at, flag) in snapshot.entries(parsed.placement.as_deref().unwrap_or_default()).enumerate() {
+    let flags = snapshot.entries(parsed.placement.as_deref().unwrap_or_default());
+    let answered = decide::all(published, flags, ENTRIES_EXPECTED, context, fetched, sealer);
+    for (at, (decision, token)) in answered.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(published, flag, context, fetched);
-        write_entry(&decision, context, access.actor.role.sees_rules(), &mut out);
-        push_optional(&mut out, ",\"exposure_token\":", |out| {
-            decide::seal(snapshot, &decision, context, sealer.as_ref(), out)
-        });
+        write_entry(decision, context, access.actor.role.sees_rules(), &mut out);
+        if let Some(token) = token {
+            out.extend_from_slice(b",\"exposure_token\":\"");
+            out.extend_from_slice(token);
+            out.push(b'"');
+        }
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

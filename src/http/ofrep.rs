@@ -11,17 +11,17 @@ use actix_web::http::{StatusCode, header};
 use super::access::Access;
 use super::problem::{Code, Problem};
 use super::service::Service;
-use super::write::{json, push_number, push_optional, push_text};
+use super::write::{json, push_number, push_text};
 use crate::access::Actor;
 use crate::access::role::Decide;
-use crate::decide;
 use crate::decide::signed::{SignatureInvalid, vouch};
+use crate::decide::{self, Answered};
 use crate::engine::asks::Fetched;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, ContextError, Parsed, parse_ofrep};
 use crate::engine::decision::{Decision, DecisionError};
 use crate::live::{Environment, Published};
-use crate::token::{Sealer, StreamPass, TokenKeys, stream_epoch};
+use crate::token::{StreamPass, stream_epoch};
 
 /// Longest wait for a number that another instance told of.
 const REACH_MAX: Duration = Duration::from_secs(1);
@@ -109,17 +109,17 @@ async fn single(
 
 fn single_answer(
     asked: &Asked<'_, '_>,
-    flag: &CompiledFlag,
+    flag: &Arc<CompiledFlag>,
     fetched: &Fetched,
 ) -> Result<HttpResponse, Problem> {
-    let decision = decide::one(asked.published, flag, asked.context, fetched);
-    if let Err(error) = decision.result {
-        return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(flag.key.as_str()));
-    }
+    let answered = asked.decide([flag], 1, fetched);
     let mut out = Vec::with_capacity(512);
-    let secrets = asked.service.live.secrets_now();
-    let sealer = asked.sealer(&secrets.tokens);
-    write_success(asked, sealer.as_ref(), &decision, &mut out);
+    for (decision, token) in answered.iter() {
+        if let Err(error) = decision.result {
+            return Err(Problem::new(Code::parse(error.code()), error.to_string()).of_flag(flag.key.as_str()));
+        }
+        write_success(asked, decision, token, &mut out);
+    }
     Ok(json(StatusCode::OK, out))
 }
 
@@ -155,23 +155,21 @@ async fn bulk(
 }
 
 fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) -> HttpResponse {
-    let (published, snapshot) = (asked.published, &asked.published.snapshot);
-    // Once for all flags: they may not change within an answer.
-    let secrets = asked.service.live.secrets_now();
-    let sealer = asked.sealer(&secrets.tokens);
-    let mut out = Vec::with_capacity(256 + snapshot.flags().len() * 256);
+    let snapshot = &asked.published.snapshot;
+    let flags = snapshot.flags().len();
+    let answered = asked.decide(snapshot.sorted(), flags, fetched);
+    let mut out = Vec::with_capacity(512 + flags * 288);
     out.extend_from_slice(b"{\"flags\":[");
     let mut readable = true;
-    for (at, flag) in snapshot.sorted().enumerate() {
+    for (at, (decision, token)) in answered.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        let decision = decide::one(published, flag, asked.context, fetched);
         match decision.result {
-            Ok(_) => write_success(asked, sealer.as_ref(), &decision, &mut out),
+            Ok(_) => write_success(asked, decision, token, &mut out),
             Err(error) => {
                 readable &= error != DecisionError::AudienceUnavailable;
-                write_failure(flag, error, &mut out);
+                write_failure(decision.flag, error, &mut out);
             }
         }
     }
@@ -279,32 +277,38 @@ impl<'a, 'c> Asked<'a, 'c> {
         Self { published, actor, context, service }
     }
 
-    /// What seals the tokens of the answer: all of one day.
-    fn sealer<'k>(&self, tokens: &'k TokenKeys) -> Option<Sealer<'k>> {
-        tokens.sealer(self.published.snapshot.environment_number(), self.service.clock.today())
+    /// Decides `flags`. Their tokens are of one key and one day: neither may change within an answer.
+    fn decide(
+        &self,
+        flags: impl IntoIterator<Item = &'a Arc<CompiledFlag>>,
+        expected: usize,
+        fetched: &Fetched,
+    ) -> Answered<'a> {
+        let secrets = self.service.live.secrets_now();
+        let environment = self.published.snapshot.environment_number();
+        let sealer = secrets.tokens.sealer(environment, self.service.clock.today());
+        decide::all(self.published, flags, expected, self.context, fetched, sealer)
     }
 }
 
-fn write_success(
-    asked: &Asked<'_, '_>,
-    sealer: Option<&Sealer<'_>>,
-    decision: &Decision<'_>,
-    out: &mut Vec<u8>,
-) {
-    let (Some(variant), Ok(served)) = (decision.variant(), decision.result) else { return };
-    let flag = decision.flag;
+fn write_success(asked: &Asked<'_, '_>, decision: &Decision<'_>, token: Option<&[u8]>, out: &mut Vec<u8>) {
+    let beside = asked.published.beside(decision.flag);
+    let (Some(variant), Some(beside), Ok(served)) = (decision.variant(), beside, decision.result) else {
+        return;
+    };
     out.extend_from_slice(variant.ofrep.as_bytes());
     out.extend_from_slice(served.reason.as_ofrep().as_bytes());
-    out.extend_from_slice(asked.published.snapshot.ofrep_metadata().as_bytes());
-    push_number(out, flag.version);
+    out.extend_from_slice(beside.ofrep_end().as_bytes());
     if let (true, Some(rule)) = (asked.actor.role.sees_rules(), decision.rule()) {
         out.extend_from_slice(b",\"rule\":\"");
         out.extend_from_slice(rule.id.as_str().as_bytes());
         out.push(b'"');
     }
-    push_optional(out, ",\"exposureToken\":", |out| {
-        decide::seal(&asked.published.snapshot, decision, asked.context, sealer, out)
-    });
+    if let Some(token) = token {
+        out.extend_from_slice(b",\"exposureToken\":\"");
+        out.extend_from_slice(token);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}}");
 }
 

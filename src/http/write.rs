@@ -51,19 +51,6 @@ pub fn push_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>,
     out.push(b']');
 }
 
-/// Appends `field` (such as `,"token":`) and the text that `write` appends, or neither where it writes none.
-/// The text must need no escape.
-pub fn push_optional(out: &mut Vec<u8>, field: &str, write: impl FnOnce(&mut Vec<u8>) -> bool) {
-    let before = out.len();
-    out.extend_from_slice(field.as_bytes());
-    out.push(b'"');
-    if write(out) {
-        out.push(b'"');
-    } else {
-        out.truncate(before);
-    }
-}
-
 /// A JSON answer that no cache keeps.
 #[must_use]
 pub fn json(status: StatusCode, body: Vec<u8>) -> HttpResponse {
@@ -76,17 +63,6 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_optional_field_is_there_or_leaves_nothing() {
-        let mut out = b"{".to_vec();
-        push_optional(&mut out, "\"a\":", |_| false);
-        push_optional(&mut out, "\"b\":", |out| {
-            out.extend_from_slice(b"text");
-            true
-        });
-        assert_eq!(out, b"{\"b\":\"text\"");
-    }
 
     #[test]
     fn numbers_and_texts_are_json() {

@@ -7,16 +7,17 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use tokio::sync::{Notify, watch};
 
+use super::beside::Beside;
 use super::error::LiveError;
 use super::feed::{Feed, Swap};
 use super::health::{CopyStatus, Faults, Standing};
 use super::load;
-use super::meters::FlagMeters;
 use super::secrets::Secrets;
 use super::signing::Signing;
 use crate::audiences::ReadThrough;
 use crate::audiences::readthrough::Bounds;
 use crate::clock::SharedClock;
+use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::Decision;
 use crate::engine::key::EnvironmentKey;
 use crate::engine::map::Map;
@@ -27,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 /// Bytes that audiences in memory may take where nobody says how many.
 const MEMORY_BYTES: u64 = 512 << 20;
 
-/// A snapshot with the counters that stand beside it.
+/// A snapshot with what stands beside it.
 #[derive(Debug)]
 pub struct Published {
     /// What decides.
@@ -38,16 +39,30 @@ pub struct Published {
     pub signing: Arc<Signing>,
     /// What of it cannot be read as it is stored.
     pub faults: Faults,
-    meters: Vec<Arc<FlagMeters>>,
+    beside: Vec<Arc<Beside>>,
 }
 
 impl Published {
     /// Counts a decision.
     #[inline]
     pub fn count(&self, decision: &Decision<'_>) {
-        if let Some(meters) = self.meters.get(decision.flag.index.at()) {
-            meters.count(decision);
+        if let Some(beside) = self.beside(decision.flag) {
+            beside.meters.count(decision);
         }
+    }
+
+    /// What a token says of `decision`, but for its unit; `None` where nothing is measured.
+    #[must_use]
+    #[inline]
+    pub fn decided(&self, decision: &Decision<'_>) -> Option<&[u8]> {
+        self.beside(decision.flag)?.decided(decision)
+    }
+
+    /// What stands beside `flag`.
+    #[must_use]
+    #[inline]
+    pub fn beside(&self, flag: &CompiledFlag) -> Option<&Beside> {
+        self.beside.get(flag.index.at()).map(|beside| &**beside)
     }
 }
 
@@ -282,17 +297,15 @@ impl Live {
         let (made, signing) = make(old)?;
         let snapshot = made.expire(self.clock.now_ms()).unwrap_or(made);
         let key = environment.key.as_str();
-        let meters = snapshot.flags().iter().enumerate().map(|(at, flag)| {
-            // A flag that did not change keeps its counters.
-            let same = old.and_then(|old| Some((old.snapshot.flags().get(at)?, old.meters.get(at)?)));
+        let beside = snapshot.flags().iter().enumerate().map(|(at, flag)| {
+            // A flag that did not change keeps what stands beside it.
+            let same = old.and_then(|old| Some((old.snapshot.flags().get(at)?, old.beside.get(at)?)));
             match same {
-                Some((known, meters)) if Arc::ptr_eq(known, flag) => meters.clone(),
-                known => {
-                    Arc::new(FlagMeters::new(&self.metrics, key, flag, known.map(|(known, _)| &**known)))
-                }
+                Some((known, beside)) if Arc::ptr_eq(known, flag) => beside.clone(),
+                known => Arc::new(Beside::new(&self.metrics, key, flag, known.map(|(known, _)| &**known))),
             }
         });
-        let meters = meters.collect();
+        let beside = beside.collect();
         let expired = snapshot.flags().iter().filter(|flag| flag.expired).count();
         load::tell_of_frozen(key, old.map(|old| &old.snapshot), &snapshot);
         let faults = Faults::of(&snapshot, old.map(|old| &old.faults), self.clock.now_ms());
@@ -307,7 +320,7 @@ impl Live {
         let seconds = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
         self.metrics.snapshot_timestamp.with_label_values(&[key]).set(seconds.as_secs_f64());
         let expired = i64::try_from(expired).unwrap_or(i64::MAX);
-        let published = Arc::new(Published { snapshot, expired, signing, faults, meters });
+        let published = Arc::new(Published { snapshot, expired, signing, faults, beside });
         environment.current.store(Some(published.clone()));
         environment.feed.tell(&Swap {
             old: old.map(|old| &old.snapshot),

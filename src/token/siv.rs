@@ -5,10 +5,13 @@
 //! The primitives are the ones that crate stands on, `aes` and `polyval`; the tests hold all of this against it, and
 //! against the vectors of the RFC.
 
+use std::ops::Range;
+
 use aes::cipher::{Array, BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes256Enc, Block};
 use polyval::Polyval;
 use polyval::universal_hash::UniversalHash as _;
+use smallvec::SmallVec;
 use subtle::ConstantTimeEq as _;
 
 /// Bytes of a nonce.
@@ -16,8 +19,16 @@ pub(super) const NONCE: usize = 12;
 /// Bytes of a tag.
 pub(super) const TAG: usize = 16;
 const BLOCK: usize = 16;
-/// Blocks of the key stream made at a time: most tokens need no more.
-const BLOCKS: usize = 8;
+/// Texts that are sealed at a time: their blocks are encrypted together, which takes a block the least time.
+const TOGETHER: usize = 32;
+/// Room for the hashed blocks of a text of usual length, and for the key stream of several.
+const HASHED: usize = 16;
+const STREAM: usize = 128;
+
+/// The highest bit of a block.
+const HIGHEST: u128 = 1 << 127;
+
+type Stream = SmallVec<[Block; STREAM]>;
 
 /// The key that the keys of a nonce are derived from.
 pub(super) struct MasterKey(Aes256Enc);
@@ -38,7 +49,10 @@ impl MasterKey {
         let mut derived = blocks.iter().flat_map(|block| block.iter().take(BLOCK / 2).copied());
         let authentication = Array::from_fn(|_| derived.next().unwrap_or_default());
         let encryption = Array::from_fn(|_| derived.next().unwrap_or_default());
-        NonceKeys { cipher: Aes256Enc::new(&encryption), hash: Polyval::new(&authentication), nonce }
+        let mut nonce_block = [0; BLOCK];
+        put(&mut nonce_block, 0, &nonce);
+        let (cipher, hash) = (Aes256Enc::new(&encryption), Polyval::new(&authentication));
+        NonceKeys { cipher, hash, nonce: u128::from_le_bytes(nonce_block) }
     }
 }
 
@@ -46,21 +60,47 @@ impl MasterKey {
 pub(super) struct NonceKeys {
     cipher: Aes256Enc,
     hash: Polyval,
-    nonce: [u8; NONCE],
+    /// Little-endian, as all blocks are here.
+    nonce: u128,
 }
 
 impl NonceKeys {
-    /// Encrypts `text` in its place; the tag is of it and of `open`, which stays as it is.
-    pub(super) fn seal(&self, open: &[u8], text: &mut [u8]) -> [u8; TAG] {
-        let tag = self.tag(open, text);
-        self.apply_key_stream(tag, text);
-        tag.into()
+    /// Encrypts each of `texts`, places in `bytes`, and writes the tag of it and of `open` behind it. Texts behind which there
+    /// is no room for a tag stay as they are.
+    pub(super) fn seal_all(&self, open: &[u8], bytes: &mut [u8], texts: &[Range<usize>]) {
+        for texts in texts.chunks(TOGETHER) {
+            let hashed = |text: &Range<usize>| self.hashed(open, bytes.get(text.clone()).unwrap_or_default());
+            let mut tags: SmallVec<[Block; TOGETHER]> = texts.iter().map(hashed).collect();
+            self.cipher.encrypt_blocks(&mut tags);
+            let mut stream = Stream::new();
+            for (text, tag) in texts.iter().zip(&tags) {
+                push_counters(*tag, text.len().div_ceil(BLOCK), &mut stream);
+            }
+            self.cipher.encrypt_blocks(&mut stream);
+            let mut keys = stream.as_slice();
+            for (text, tag) in texts.iter().zip(tags) {
+                let Some((own, rest)) = keys.split_at_checked(text.len().div_ceil(BLOCK)) else { return };
+                keys = rest;
+                let Some((text, behind)) =
+                    bytes.get_mut(text.start..).and_then(|from| from.split_at_mut_checked(text.len()))
+                else {
+                    return;
+                };
+                if let Some(place) = behind.first_chunk_mut::<TAG>() {
+                    apply(own, text);
+                    *place = tag.into();
+                }
+            }
+        }
     }
 
     /// Decrypts `text` in its place. `false`: `tag` is not that of `open` and `text`, and nothing of it is left.
     #[must_use]
     pub(super) fn open(&self, open: &[u8], text: &mut [u8], tag: [u8; TAG]) -> bool {
-        self.apply_key_stream(Array(tag), text);
+        let mut stream = Stream::new();
+        push_counters(Array(tag), text.len().div_ceil(BLOCK), &mut stream);
+        self.cipher.encrypt_blocks(&mut stream);
+        apply(&stream, text);
         let same = bool::from(self.tag(open, text).ct_eq(&tag));
         if !same {
             text.fill(0);
@@ -68,51 +108,71 @@ impl NonceKeys {
         same
     }
 
-    /// POLYVAL of both, their lengths in bits behind them, the nonce in it, encrypted (RFC 8452, section 4).
+    /// The tag of both.
     fn tag(&self, open: &[u8], text: &[u8]) -> Block {
-        let mut hash = self.hash.clone();
-        hash.update_padded(open);
-        hash.update_padded(text);
-        let bits = |bytes: &[u8]| (bytes.len() as u64 * 8).to_le_bytes();
-        let lengths = bits(open).into_iter().chain(bits(text));
-        let mut block = Block::default();
-        block.iter_mut().zip(lengths).for_each(|(place, byte)| *place = byte);
-        hash.update(&[block]);
-        let mut tag = hash.finalize();
-        tag.iter_mut().zip(self.nonce).for_each(|(place, byte)| *place ^= byte);
-        if let Some(last) = tag.last_mut() {
-            *last &= 0x7f;
-        }
+        let mut tag = self.hashed(open, text);
         self.cipher.encrypt_block(&mut tag);
         tag
     }
 
-    /// Counter mode from the tag on, its highest bit set, its first four bytes a little-endian counter.
-    fn apply_key_stream(&self, tag: Block, text: &mut [u8]) {
-        let mut counted: [u8; BLOCK] = tag.into();
-        if let Some(last) = counted.last_mut() {
-            *last |= 0x80;
-        }
-        let mut counter = counted.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        for chunk in text.chunks_mut(BLOCK * BLOCKS) {
-            let mut stream = [Block::default(); BLOCKS];
-            let stream = stream.get_mut(..chunk.len().div_ceil(BLOCK)).unwrap_or_default();
-            for block in &mut *stream {
-                if let Some(bytes) = counted.first_chunk_mut() {
-                    *bytes = counter.to_le_bytes();
-                }
-                *block = Array(counted);
-                counter = counter.wrapping_add(1);
+    /// POLYVAL of both, their lengths in bits behind them, the nonce in it (RFC 8452, section 4): a tag but for its
+    /// encryption. The hash takes four blocks at a time, so blocks of zeros stand before the others: of them it stays zero.
+    fn hashed(&self, open: &[u8], text: &[u8]) -> Block {
+        let (of_open, of_text) = (open.len().div_ceil(BLOCK), text.len().div_ceil(BLOCK));
+        let used = of_open + of_text + 1;
+        let count = used.next_multiple_of(4);
+        let mut room = [[0; BLOCK]; HASHED];
+        let mut large = Vec::new();
+        let blocks = match room.get_mut(..count) {
+            Some(blocks) => blocks,
+            None => {
+                large.resize(count, [0; BLOCK]);
+                &mut *large
             }
-            self.cipher.encrypt_blocks(stream);
-            let (whole, rest) = chunk.as_chunks_mut::<BLOCK>();
-            let mut keys = stream.iter();
-            for (bytes, key) in whole.iter_mut().zip(&mut keys) {
-                *bytes = (u128::from_ne_bytes(*bytes) ^ u128::from_ne_bytes(key.0)).to_ne_bytes();
-            }
-            rest.iter_mut().zip(keys.flatten()).for_each(|(byte, key)| *byte ^= key);
+        };
+        let all = blocks.as_flattened_mut();
+        let from = (count - used) * BLOCK;
+        put(all, from, open);
+        put(all, from + of_open * BLOCK, text);
+        let bits = |bytes: &[u8]| bytes.len() as u128 * 8;
+        if let Some(last) = blocks.last_mut() {
+            *last = (bits(open) | bits(text) << 64).to_le_bytes();
         }
+        let mut hash = self.hash.clone();
+        hash.update(Array::cast_slice_from_core(blocks));
+        let hash = u128::from_le_bytes(hash.finalize().into());
+        Array(((hash ^ self.nonce) & !HIGHEST).to_le_bytes())
     }
+}
+
+/// Copies `bytes` to `all` from `at` on.
+fn put(all: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = all.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// Appends the counters that encrypt the `count` blocks of a text (RFC 8452, section 4): the tag, its highest bit set, its
+/// first four bytes a little-endian counter.
+#[expect(clippy::cast_possible_truncation, reason = "the counter is the first four bytes")]
+fn push_counters(tag: Block, count: usize, stream: &mut Stream) {
+    let first = u128::from_le_bytes(tag.into()) | HIGHEST;
+    let mut counter = first as u32;
+    stream.extend((0..count).map(|_| {
+        let block = first & !u128::from(u32::MAX) | u128::from(counter);
+        counter = counter.wrapping_add(1);
+        Array(block.to_le_bytes())
+    }));
+}
+
+/// Mixes the key stream into `text`.
+fn apply(stream: &[Block], text: &mut [u8]) {
+    let (whole, rest) = text.as_chunks_mut::<BLOCK>();
+    let mut keys = stream.iter();
+    for (bytes, key) in whole.iter_mut().zip(&mut keys) {
+        *bytes = (u128::from_ne_bytes(*bytes) ^ u128::from_ne_bytes(key.0)).to_ne_bytes();
+    }
+    rest.iter_mut().zip(keys.flatten()).for_each(|(byte, key)| *byte ^= key);
 }
 
 #[cfg(test)]
@@ -122,6 +182,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Seals one text.
+    fn seal(keys: &NonceKeys, open: &[u8], text: &[u8]) -> Vec<u8> {
+        let mut bytes = [text, &[0; TAG]].concat();
+        keys.seal_all(open, &mut bytes, std::slice::from_ref(&(0..text.len())));
+        bytes
+    }
 
     fn bytes(hex: &str) -> Vec<u8> {
         let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
@@ -147,10 +214,7 @@ mod tests {
         ] {
             let key = MasterKey::new(&bytes(key).try_into().unwrap());
             let keys = key.derive(bytes(nonce).try_into().unwrap());
-            let (open, mut text) = (bytes(open), bytes(text));
-            let tag = keys.seal(&open, &mut text);
-            text.extend_from_slice(&tag);
-            assert_eq!(text, bytes(sealed), "{sealed}");
+            assert_eq!(seal(&keys, &bytes(open), &bytes(text)), bytes(sealed), "{sealed}");
         }
     }
 
@@ -168,16 +232,17 @@ mod tests {
             let buffer = InOutBuf::from(expected.as_mut_slice());
             let tag = library.encrypt_inout_detached(&nonce.into(), &open, buffer).unwrap();
             let keys = MasterKey::new(&key).derive(nonce);
-            let mut sealed = text.clone();
-            prop_assert_eq!(keys.seal(&open, &mut sealed), <[u8; TAG]>::from(tag));
-            prop_assert_eq!(&sealed, &expected);
+            let both = seal(&keys, &open, &text);
+            let (sealed, own) = both.split_at(text.len());
+            prop_assert_eq!(own, &tag[..]);
+            prop_assert_eq!(sealed, &expected);
 
-            let mut opened = sealed.clone();
+            let mut opened = sealed.to_vec();
             prop_assert!(keys.open(&open, &mut opened, tag.into()));
             prop_assert_eq!(&opened, &text);
 
             // One bit of what was open, of the text, or of the tag.
-            let mut all = [open.clone(), sealed, tag.to_vec()].concat();
+            let mut all = [&*open, sealed, &*tag].concat();
             let at = bit.index(all.len() * 8);
             all[at / 8] ^= 1 << (at % 8);
             let (front, tag) = all.split_at(all.len() - TAG);
@@ -185,6 +250,23 @@ mod tests {
             let mut opened = sealed.to_vec();
             prop_assert!(!keys.open(changed, &mut opened, tag.try_into().unwrap()));
             prop_assert!(opened.iter().all(|byte| *byte == 0), "nothing of it is left");
+        }
+
+        #[test]
+        fn many_are_sealed_as_each_alone(texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..100), gap in 0..4_usize) {
+            let keys = MasterKey::new(&[7; 32]).derive([9; NONCE]);
+            let (mut all, mut places, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+            for text in &texts {
+                places.push(all.len()..all.len() + text.len());
+                all.extend_from_slice(text);
+                all.extend_from_slice(&[0; TAG]);
+                expected.extend(seal(&keys, b"open", text));
+                for bytes in [&mut all, &mut expected] {
+                    bytes.extend(std::iter::repeat_n(b'.', gap));
+                }
+            }
+            keys.seal_all(b"open", &mut all, &places);
+            prop_assert_eq!(all, expected);
         }
     }
 }

@@ -288,7 +288,7 @@ async fn explained(
     let fetched = decide::fetch(&service.live, snapshot, [flag], &parsed.context).await;
     let mut recorder = Recorder::new(snapshot);
     let decision = evaluate(snapshot, flag, &parsed.context, &fetched, &mut recorder);
-    let measured = decide::exposure(snapshot, &decision, &parsed.context, 0).is_some();
+    let measured = decide::measured(&decision, &parsed.context).is_some();
     let mut result = decision_json(&decision);
     if let (Value::Object(result), Ok(_)) = (&mut result, decision.result) {
         result.insert("measured".into(), measured.into());

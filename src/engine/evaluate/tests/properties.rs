@@ -127,6 +127,14 @@ proptest! {
             if let Ok(served) = silent.result {
                 assert!(served.arm != Some(Arm::Control) || !silent.is_visible());
                 assert!(served.arm != Some(Arm::Treatment) || silent.is_visible());
+                // What is measured was foreseen: its token's statement stands ready.
+                let foreseen: Vec<_> = flag.outcomes().collect();
+                let rule = served.rule.and_then(|at| foreseen.get(usize::from(at)));
+                let known = |arm| rule.is_some_and(|outcomes| outcomes.contains(&(served.variant, arm)));
+                assert!(served.arm.is_none_or(known));
+                // The bucket that a rollout asked for is the unit's own.
+                let bucket = parsed.context.unit(flag.unit()).map(|unit| flag.bucket(unit));
+                assert!(served.bucket.is_none_or(|own| Some(own) == bucket));
             }
             assert!(!recorder.steps().is_empty());
         });

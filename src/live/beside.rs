@@ -1,0 +1,72 @@
+//! What stands beside a compiled flag: its counters, and what answers and tokens say of it whoever asks, made ready when
+//! its snapshot is published. The engine knows neither metrics nor tokens.
+
+use super::meters::FlagMeters;
+use crate::engine::compile::CompiledFlag;
+use crate::engine::decision::{Arm, Decision};
+use crate::telemetry::metrics::Metrics;
+use crate::token::{Decided, decided};
+
+/// A variant's place, an arm, and what a token says of them.
+type Statement = (u16, Arm, Box<[u8]>);
+
+/// What stands beside one flag.
+#[derive(Debug)]
+pub struct Beside {
+    pub(super) meters: FlagMeters,
+    /// By rule.
+    statements: Box<[Box<[Statement]>]>,
+    ofrep_end: Box<str>,
+}
+
+impl Beside {
+    /// Makes it ready for `flag`, whose form before was `old`.
+    pub(super) fn new(
+        metrics: &Metrics,
+        environment: &str,
+        flag: &CompiledFlag,
+        old: Option<&CompiledFlag>,
+    ) -> Self {
+        Self {
+            meters: FlagMeters::new(metrics, environment, flag, old),
+            statements: statements(flag),
+            ofrep_end: format!(r#"","metadata":{{"flagSetId":"{environment}","version":{}"#, flag.version)
+                .into(),
+        }
+    }
+
+    /// What a token says of `decision`, but for its unit; `None` where nothing is measured.
+    pub(super) fn decided(&self, decision: &Decision<'_>) -> Option<&[u8]> {
+        let served = decision.result.ok()?;
+        let statements = self.statements.get(usize::from(served.rule?))?;
+        let of = |(variant, arm, _): &&Statement| (*variant, Some(*arm)) == (served.variant, served.arm);
+        statements.iter().find(of).map(|(_, _, statement)| &**statement)
+    }
+
+    /// What stands in an answer of OFREP behind the reason, as far as it is the same for all.
+    #[must_use]
+    pub fn ofrep_end(&self) -> &str {
+        &self.ofrep_end
+    }
+}
+
+fn statements(flag: &CompiledFlag) -> Box<[Box<[Statement]>]> {
+    let Some(stage) = flag.stage else { return Box::default() };
+    let of_rule = |(rule, outcomes): (_, Vec<(u16, Arm)>)| -> Box<[Statement]> {
+        let outcomes = outcomes.into_iter().filter_map(|(variant, arm)| {
+            let key = &flag.variants().get(usize::from(variant))?.key;
+            let said = Decided {
+                flag: flag.key.as_str(),
+                stage,
+                rule,
+                arm,
+                variant: key.as_str(),
+                unit_attribute: &flag.unit_attribute,
+            };
+            Some((variant, arm, decided(&said).into()))
+        });
+        outcomes.collect()
+    };
+    let ids = flag.rules().iter().map(|rule| rule.id.as_str());
+    ids.zip(flag.outcomes()).map(of_rule).collect()
+}
