@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
 
 use super::parse::{EventType, Scalar, Sent, id_of, whole};
 use crate::access::Role;
@@ -29,6 +30,8 @@ pub const AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
 pub const AGE_MS_MAX: i64 = 31 * DAY_MS;
 /// The rule of exposures that a backend reports without a decision of huidu's.
 pub const REPORTED_RULE: &str = "(reported)";
+/// The attribute of `user_id`.
+const USER_ID: &str = "user.id";
 /// Most units of one event.
 const UNITS_MAX: usize = 10;
 /// Most attributes of one event.
@@ -84,7 +87,7 @@ pub enum Rows {
     /// One exposure.
     Exposure(ExposureRow),
     /// A step, one row a unit.
-    Steps(Vec<CheckedStep>),
+    Steps(SmallVec<[CheckedStep; 1]>),
 }
 
 /// A step's row, and what its token says was measured.
@@ -122,8 +125,27 @@ pub struct Checker<'c> {
 
 /// A refusal without its place.
 type Refused = (&'static str, Cow<'static, str>);
-/// Units by attribute.
-type Units<'s> = BTreeMap<&'s str, &'s str>;
+
+/// Attributes and their units, in the order of the attributes: nearly always one.
+struct Units<'s>(SmallVec<[(&'s str, &'s str); 2]>);
+
+impl<'s> Units<'s> {
+    /// The unit of `attribute`.
+    fn of(&self, attribute: &str) -> Option<&'s str> {
+        self.0.iter().find(|(known, _)| *known == attribute).map(|(_, unit)| *unit)
+    }
+
+    /// Adds a unit; the one that `attribute` had instead, if it had one.
+    fn insert(&mut self, attribute: &'s str, unit: &'s str) -> Option<&'s str> {
+        match self.0.binary_search_by_key(&attribute, |(known, _)| *known) {
+            Ok(at) => self.0.get_mut(at).map(|(_, known)| std::mem::replace(known, unit)),
+            Err(at) => {
+                self.0.insert(at, (attribute, unit));
+                None
+            }
+        }
+    }
+}
 
 fn invalid(detail: impl Into<Cow<'static, str>>) -> Refused {
     ("event_invalid", detail.into())
@@ -197,11 +219,11 @@ impl Checker<'_> {
         let variant =
             flag.variant_index(variant).ok_or_else(|| invalid("`variant`: the flag has no such variant"))?;
         let units = units(sent)?;
-        let unit = *units.get(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
+        let unit = units.of(&flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
         let stage =
             flag.stage.ok_or(("flag_not_open", "the flag is not live, or its end has passed".into()))?;
         let body = sent.context.map(context_body);
-        let context = self.context(body.as_deref(), &units)?;
+        let context = self.context(body.as_deref(), units.of(USER_ID))?;
         let (mut rule, mut arm) = (REPORTED_RULE, Arm::Fixed);
         if sent.context.is_some() {
             let decision = decide::uncounted(self.snapshot(), flag, &context, self.fetched);
@@ -239,7 +261,7 @@ impl Checker<'_> {
     }
 
     /// The context of a reported exposure; its own unit is the event's.
-    fn context<'b>(&self, body: Option<&'b str>, units: &Units<'b>) -> Result<Context<'b>, Refused> {
+    fn context<'b>(&self, body: Option<&'b str>, user: Option<&'b str>) -> Result<Context<'b>, Refused> {
         let mut context = match body {
             Some(body) => {
                 let parsed = parse_ofrep(body.as_bytes(), self.snapshot().attributes());
@@ -247,7 +269,7 @@ impl Checker<'_> {
             }
             None => Context::default(),
         };
-        if let Some(user) = units.get("user.id") {
+        if let Some(user) = user {
             context.set_user_id(Cow::Borrowed(user));
         }
         Ok(context)
@@ -261,7 +283,7 @@ impl Checker<'_> {
             return;
         };
         let body = context_body(context);
-        if let Ok(context) = self.context(Some(&body), &units) {
+        if let Ok(context) = self.context(Some(&body), units.of(USER_ID)) {
             wanted.add(self.snapshot(), flag, &context);
         }
     }
@@ -317,7 +339,7 @@ impl Checker<'_> {
             resolve: false,
         };
         let rows = match &sent.token {
-            Some(token) => vec![self.step_of_token(token, sent, used, row)?],
+            Some(token) => smallvec![self.step_of_token(token, sent, used, row)?],
             None => self.step_of_units(sent, used, row)?,
         };
         Ok((Rows::Steps(rows), moved))
@@ -356,7 +378,7 @@ impl Checker<'_> {
         sent: &Sent<'_>,
         used: &StepUse,
         row: StepRow,
-    ) -> Result<Vec<CheckedStep>, Refused> {
+    ) -> Result<SmallVec<[CheckedStep; 1]>, Refused> {
         if self.role == Role::Client {
             return Err(SERVER_KEY);
         }
@@ -368,10 +390,10 @@ impl Checker<'_> {
         };
         match used.kind {
             StepKind::Metric => {
-                let last = units.pop_last();
+                let last = units.0.pop();
                 let last = last.ok_or_else(|| invalid("`user_id` or `units` is required without a token"))?;
-                let mut rows: Vec<CheckedStep> =
-                    units.into_iter().map(|unit| of(unit, row.clone()).into()).collect();
+                let mut rows: SmallVec<_> =
+                    units.0.into_iter().map(|unit| of(unit, row.clone()).into()).collect();
                 rows.push(of(last, row).into());
                 Ok(rows)
             }
@@ -383,9 +405,9 @@ impl Checker<'_> {
                     return Err(("unknown_step", "the step is no stop of this flag".into()));
                 }
                 // Only the flag's own unit can have been exposed to it.
-                let own = units.get_key_value(&*flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
-                let unit = of((own.0, own.1), row);
-                Ok(vec![StepRow { flag: Some(flag.number), resolve: true, ..unit }.into()])
+                let own = units.of(&flag.unit_attribute).ok_or_else(|| missing_unit(flag))?;
+                let unit = of((&flag.unit_attribute, own), row);
+                Ok(smallvec![StepRow { flag: Some(flag.number), resolve: true, ..unit }.into()])
             }
         }
     }
@@ -487,7 +509,7 @@ fn missing_unit(flag: &CompiledFlag) -> Refused {
     invalid(format!(
         "the flag's unit `{}` is required, in `units`{}",
         flag.unit_attribute,
-        if &*flag.unit_attribute == "user.id" { " or as `user_id`" } else { "" }
+        if &*flag.unit_attribute == USER_ID { " or as `user_id`" } else { "" }
     ))
 }
 
@@ -500,7 +522,7 @@ fn text_id<'i>(field: &str, id: &'i str) -> Result<&'i str, Refused> {
 
 /// The units that an event names, by attribute.
 fn units<'s>(sent: &'s Sent<'_>) -> Result<Units<'s>, Refused> {
-    let mut units = Units::new();
+    let mut units = Units(SmallVec::new());
     for (attribute, unit) in sent.units.iter().flatten() {
         if Attribute::parse(attribute).is_none_or(|attribute| attribute.scope == Scope::Goods) {
             return Err(invalid("`units` is keyed by `user.*` or `order.*` attributes"));
@@ -508,11 +530,11 @@ fn units<'s>(sent: &'s Sent<'_>) -> Result<Units<'s>, Refused> {
         units.insert(&**attribute, text_id("units", unit)?);
     }
     if let Some(user) = sent.user_id.as_deref()
-        && units.insert("user.id", text_id("user_id", user)?).is_some_and(|other| other != user)
+        && units.insert(USER_ID, text_id("user_id", user)?).is_some_and(|other| other != user)
     {
         return Err(invalid("`user_id` and `units` name different users"));
     }
-    if units.len() > UNITS_MAX {
+    if units.0.len() > UNITS_MAX {
         return Err(invalid("`units` has at most 10 fields"));
     }
     Ok(units)

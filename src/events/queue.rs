@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_flush_ends_when_everything_before_it_is_answered() {
         let (queue, mut jobs, _) = Queue::new(10, 10);
-        let rows = || Rows::Steps(Vec::new());
+        let rows = || Rows::Steps(smallvec::SmallVec::new());
         let (stored, flushed) = tokio::join!(queue.append(vec![rows(), rows()], 1), async {
             let (flushed, ()) = tokio::join!(queue.flush(), async {
                 let (first, last) = (jobs.recv().await.unwrap(), jobs.recv().await.unwrap());

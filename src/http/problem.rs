@@ -337,7 +337,8 @@ impl Document<'_> {
 
     /// Its own fields that come before a name, or are of it; whether there is one of it.
     fn own_fields(&mut self, written: &str) -> bool {
-        let name = written.trim_matches([',', ':', '"']);
+        // Between `,"` and `":`.
+        let name = written.get(2..written.len() - 2).unwrap_or_default();
         while let Some(((own, value), rest)) = self.own.split_first() {
             let order = (*own).cmp(name);
             if order.is_gt() {
