@@ -8,7 +8,6 @@
 mod fixture;
 mod scale;
 
-use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -19,7 +18,8 @@ use huidu::engine::evaluate::evaluate;
 use huidu::engine::explain::Silent;
 use huidu::engine::membership::NothingFetched;
 use huidu::engine::snapshot::Snapshot;
-use huidu::token::{Exposure, TokenKeys};
+use huidu::token::batch::Batch;
+use huidu::token::{Decided, TokenKeys, decided};
 use serde_json::{Value, json};
 
 /// One flag for the shopper, as often as criterion likes.
@@ -89,30 +89,25 @@ fn bulk(c: &mut Criterion) {
 
 fn tokens(c: &mut Criterion) {
     let keys = TokenKeys::new([(1, [9; 32])]);
-    let exposure = Exposure {
-        environment: 1,
-        day: 20_000,
-        flag: "wechat-scan-pay".into(),
+    let statement = decided(&Decided {
+        flag: "wechat-scan-pay",
         stage: 3,
-        rule: "ramp".into(),
+        rule: "ramp",
         arm: Arm::Treatment,
-        variant: "on".into(),
-        unit_attribute: "user.id".into(),
-        unit: "user-4711".into(),
-        bucket: Some(123_456),
-        captured: [("region", "CN-31"), ("app_version", "10.9.1")]
-            .map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
-            .into_iter()
-            .collect(),
-    };
-    let mut token = Vec::with_capacity(512);
-    c.bench_function("seal a token", |b| {
-        b.iter(|| {
-            token.clear();
-            keys.seal(black_box(&exposure), &mut token)
-        });
+        variant: "on",
+        unit_attribute: "user.id",
     });
-    let token = String::from_utf8(token).unwrap();
+    let seal = |count: usize| {
+        let mut batch = Batch::new(keys.sealer(1, 20_000).unwrap(), count);
+        for _ in 0..count {
+            let captured = [("region", "CN-31"), ("app_version", "10.9.1")].into_iter();
+            batch.push(black_box(&statement), black_box("user-4711"), Some(123_456), captured);
+        }
+        batch.seal()
+    };
+    c.bench_function("seal a token", |b| b.iter(|| seal(1)));
+    c.bench_function("seal 32 tokens of an answer", |b| b.iter(|| seal(32)));
+    let token = String::from_utf8(seal(1).text(0).unwrap().to_vec()).unwrap();
     c.bench_function("open a token", |b| b.iter(|| keys.open(black_box(&token), 1, 20_000).is_ok()));
     let forged = format!("{}AAAA", token.get(..token.len() - 4).unwrap_or_default());
     c.bench_function("refuse a forged token", |b| {

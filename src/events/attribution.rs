@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
 use super::count::Counter;
@@ -23,7 +24,7 @@ const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60)
 const WAITING_MAX: usize = 64;
 
 /// A stored unit: environment, attribute, unit.
-pub(super) type Unit = (i64, String, String);
+pub(super) type Unit = (i64, SmolStr, SmolStr);
 /// A unit in the cache, with the last erasure that its exposures have seen.
 type CachedUnit = (i64, Unit);
 
@@ -31,7 +32,7 @@ type CachedUnit = (i64, Unit);
 type Seen = Arc<Vec<ExposureRow>>;
 
 /// Units, as attribute and unit, and the places of their steps.
-type Places = Map<(String, String), SmallVec<[usize; 2]>>;
+type Places = Map<(SmolStr, SmolStr), SmallVec<[usize; 2]>>;
 
 /// What one commit stored.
 #[derive(Default)]
@@ -153,9 +154,10 @@ impl Attribution {
         for ((environment, erased_at), units) in missing {
             let asked: Vec<(&str, &str)> =
                 units.keys().map(|(attribute, unit)| (attribute.as_str(), unit.as_str())).collect();
-            let mut rows: Map<(String, String), Vec<ExposureRow>> = Map::default();
+            let mut rows: Map<(SmolStr, SmolStr), Vec<ExposureRow>> = Map::default();
             for row in self.store.unit_exposures(environment, &asked).await? {
-                rows.entry((row.unit_attribute.clone(), row.unit.clone())).or_default().push(row);
+                let unit = (row.unit_attribute.as_str().into(), row.unit.as_str().into());
+                rows.entry(unit).or_default().push(row);
             }
             for (unit, places) in units {
                 // Who saw nothing is asked for again: most who were not invited come once.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
+use smol_str::SmolStr;
 
 use super::parse::{EventType, Scalar, Sent, id_of, whole};
 use crate::access::Role;
@@ -58,9 +59,9 @@ impl std::fmt::Debug for UnitIds {
 impl UnitIds {
     /// The unit as it is stored.
     #[must_use]
-    pub fn stored(&self, unit: &str) -> String {
+    pub fn stored(&self, unit: &str) -> SmolStr {
         match self {
-            Self::Plain => unit.to_owned(),
+            Self::Plain => unit.into(),
             Self::Hashed(secret) => {
                 blake3::keyed_hash(secret, unit.as_bytes()).to_hex().chars().take(32).collect()
             }
@@ -293,7 +294,7 @@ impl Checker<'_> {
             exposure.captured.iter().map(|(name, value)| (&**name, &**value)).collect();
         ExposureRow {
             environment: exposure.environment,
-            unit: self.unit_ids.stored(&exposure.unit),
+            unit: self.unit_ids.stored(&exposure.unit).into(),
             flag,
             stage: exposure.stage,
             rule: exposure.rule.clone().into_owned(),
@@ -313,26 +314,26 @@ impl Checker<'_> {
             }
         }
         let id = sent.id.as_deref().ok_or_else(|| invalid("`id` is required for a step"))?;
-        let id = text_id("id", id)?.to_owned();
+        let id = text_id("id", id)?;
         let step = sent.step.as_deref().ok_or_else(|| invalid("`step` is required"))?;
         let used = self.snapshot().step(step).ok_or(("unknown_step", "no flag declares this step".into()))?;
         let (value, currency) = self.value(sent)?;
         let (at, moved) = self.time(sent, i64::MIN)?;
         let row = StepRow {
             environment: self.snapshot().environment_number(),
-            step: step.to_owned(),
-            id,
+            step: step.into(),
+            id: id.into(),
             order_id: sent
                 .order_id
                 .as_deref()
-                .map(|id| text_id("order_id", id).map(str::to_owned))
+                .map(|id| text_id("order_id", id).map(SmolStr::from))
                 .transpose()?,
             attributes: self.declared(sent, step, used)?,
             value,
             currency,
             at,
-            unit: String::new(),
-            unit_attribute: String::new(),
+            unit: SmolStr::default(),
+            unit_attribute: SmolStr::default(),
             flag: None,
             stage: None,
             rule: None,
@@ -355,14 +356,14 @@ impl Checker<'_> {
         let exposure = self.open(token, sent)?;
         let flag = self.flag_of(&exposure)?;
         row.unit = self.unit_ids.stored(&exposure.unit);
-        row.unit_attribute = exposure.unit_attribute.clone().into_owned();
+        row.unit_attribute = SmolStr::from(&*exposure.unit_attribute);
         match used.kind {
             StepKind::Metric if self.role == Role::Client => return Err(SERVER_KEY),
             StepKind::Metric => {}
             StepKind::Stop if used.flags.contains(&flag.index) => {
                 row.flag = Some(flag.number);
                 row.stage = Some(exposure.stage);
-                row.rule = Some(exposure.rule.into_owned());
+                row.rule = Some(SmolStr::from(&*exposure.rule));
                 return Ok(CheckedStep {
                     row,
                     measured: Some((exposure.variant.into_owned(), exposure.arm)),
@@ -385,7 +386,7 @@ impl Checker<'_> {
         let mut units = units(sent)?;
         let of = |(attribute, unit): (&str, &str), row| StepRow {
             unit: self.unit_ids.stored(unit),
-            unit_attribute: attribute.to_owned(),
+            unit_attribute: attribute.into(),
             ..row
         };
         match used.kind {
@@ -457,7 +458,7 @@ impl Checker<'_> {
         Ok((time, time != at))
     }
 
-    fn value(&self, sent: &Sent<'_>) -> Result<(Option<i64>, Option<String>), Refused> {
+    fn value(&self, sent: &Sent<'_>) -> Result<(Option<i64>, Option<SmolStr>), Refused> {
         let Some(value) = &sent.value else {
             return if sent.currency.is_some() {
                 Err(invalid("`currency` needs a `value`"))
@@ -475,7 +476,7 @@ impl Checker<'_> {
         if !self.currencies.iter().any(|known| known == currency) {
             return Err(("currency_unknown", "the currency is not among the configured ones".into()));
         }
-        Ok((Some(value), Some(currency.to_owned())))
+        Ok((Some(value), Some(currency.into())))
     }
 
     /// The attributes that some flag splits this metric by, each cut at 64 bytes.
@@ -527,7 +528,7 @@ fn units<'s>(sent: &'s Sent<'_>) -> Result<Units<'s>, Refused> {
         if Attribute::parse(attribute).is_none_or(|attribute| attribute.scope == Scope::Goods) {
             return Err(invalid("`units` is keyed by `user.*` or `order.*` attributes"));
         }
-        units.insert(&**attribute, text_id("units", unit)?);
+        units.insert(attribute, text_id("units", unit)?);
     }
     if let Some(user) = sent.user_id.as_deref()
         && units.insert(USER_ID, text_id("user_id", user)?).is_some_and(|other| other != user)

@@ -230,7 +230,7 @@ impl Writer {
             }
             if *outcome != ExposureOutcome::Duplicate {
                 accept(event);
-                stored.shown.push((row.environment, row.unit_attribute, row.unit));
+                stored.shown.push((row.environment, row.unit_attribute.into(), row.unit.into()));
             }
         }
         let steps = gathered.batch.steps.into_iter().zip(gathered.steps);

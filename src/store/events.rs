@@ -10,6 +10,7 @@ mod rows;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use places::Tail;
 use plan::{Book, StepPlan};
@@ -58,33 +59,33 @@ pub struct ExposureRow {
     pub captured: Option<String>,
 }
 
-/// A step.
+/// A step. Its texts are nearly always short: such stand in the row itself, which goes through several threads' hands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRow {
     /// The environment.
     pub environment: i64,
     /// The unit.
-    pub unit: String,
+    pub unit: SmolStr,
     /// What kind of unit it is.
-    pub unit_attribute: String,
+    pub unit_attribute: SmolStr,
     /// The step's key.
-    pub step: String,
+    pub step: SmolStr,
     /// The event's id, unique for unit and step.
-    pub id: String,
+    pub id: SmolStr,
     /// The flag's number, for a funnel stop.
     pub flag: Option<i64>,
     /// The stage, if the sender proved it.
     pub stage: Option<i64>,
     /// The rule, if the sender proved it.
-    pub rule: Option<String>,
+    pub rule: Option<SmolStr>,
     /// Find stage and rule: those of the unit's latest exposure of the flag at or before `at`.
     pub resolve: bool,
     /// An amount in the currency's minor unit.
     pub value: Option<i64>,
     /// The currency.
-    pub currency: Option<String>,
+    pub currency: Option<SmolStr>,
     /// The order.
-    pub order_id: Option<String>,
+    pub order_id: Option<SmolStr>,
     /// When it happened.
     pub at: i64,
     /// Attributes that a flag declares, as JSON.

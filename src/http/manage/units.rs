@@ -92,7 +92,7 @@ fn named(body: &UnitBody, service: &Service) -> Result<UnitName, Problem> {
     Ok(UnitName {
         attribute: attribute.to_string(),
         unit: body.unit.clone(),
-        stored: service.unit_ids().ok_or_else(crate::http::not_ready)?.stored(&body.unit),
+        stored: service.unit_ids().ok_or_else(crate::http::not_ready)?.stored(&body.unit).into(),
     })
 }
 

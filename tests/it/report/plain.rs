@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 #[derive(Default, Clone)]
 pub(crate) struct World {
     pub(crate) exposures: BTreeMap<(String, i64, i64, String), ExposureRow>,
-    pub(crate) steps: BTreeMap<(String, String, String), StepRow>,
+    pub(crate) steps: BTreeMap<[String; 3], StepRow>,
 }
 
 /// Reached, inferred, out of order.
@@ -40,7 +40,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, row: StepRow) {
-        let key = (row.unit.clone(), row.step.clone(), row.id.clone());
+        let key = [&row.unit, &row.step, &row.id].map(ToString::to_string);
         self.steps.entry(key).or_insert(row);
     }
 
@@ -84,7 +84,7 @@ impl World {
                 && step.unit == row.unit
                 && step.step == stop
                 && step.stage == Some(row.stage)
-                && step.rule.as_ref() == Some(&row.rule)
+                && step.rule.as_deref() == Some(&row.rule)
         });
         let mut times: Vec<i64> =
             own.map(|step| step.at).filter(|at| *at >= row.at && *at < row.at + window).collect();
@@ -153,8 +153,8 @@ impl World {
                 let mut own = BTreeSet::new();
                 for event in done(row) {
                     if let (Some(amount), Some(currency)) = (event.value, &event.currency) {
-                        let sum = value.get(currency).and_then(Value::as_i64).unwrap_or_default();
-                        value.insert(currency.clone(), (sum + amount).into());
+                        let sum = value.get(&**currency).and_then(Value::as_i64).unwrap_or_default();
+                        value.insert(currency.to_string(), (sum + amount).into());
                     }
                     let attributes: Value =
                         serde_json::from_str(event.attributes.as_deref().unwrap_or("{}")).unwrap();
@@ -356,7 +356,7 @@ impl World {
                     row.flag == 1
                         && row.unit == step.unit
                         && Some(row.stage) == step.stage
-                        && Some(&row.rule) == step.rule.as_ref()
+                        && Some(row.rule.as_str()) == step.rule.as_deref()
                         && row.at < range.to
                 })
             })

@@ -74,11 +74,11 @@ impl Dice {
         if self.roll(2) == 0 {
             let name = self.of(&["clicked", "opened", "done", "gone"]);
             let stage = ((at - DAY_ONE) / (6 * HOUR_MS) + 1 - self.roll(2)).max(1);
-            return StepRow { id, ..stop(&unit, name, stage, at) };
+            return StepRow { id: id.into(), ..stop(&unit, name, stage, at) };
         }
         let mut row = step(&unit, self.of(&["paid", "paid", "failed", "complained"]), &id, at);
         if self.roll(2) == 0 {
-            (row.value, row.currency) = (Some(self.roll(100_000)), Some(self.of(&["CNY", "USD"]).to_owned()));
+            (row.value, row.currency) = (Some(self.roll(100_000)), Some(self.of(&["CNY", "USD"]).into()));
         }
         row.attributes = match self.roll(3) {
             0 => None,

@@ -63,7 +63,7 @@ fn found(stage: i64, variant: &str) -> StepOutcome {
 const NOWHERE: StepOutcome = StepOutcome::Added { stage: None, rule: None, variant: None, arm: None };
 
 type ExposureKey = (i64, String, i64, i64, String);
-type StepKey = (i64, String, String, String, String);
+type StepKey = (i64, [String; 4]);
 
 /// The store of events, one by one, without any of its tricks.
 #[derive(Default)]
@@ -92,15 +92,15 @@ impl Model {
     }
 
     fn step(&mut self, row: &StepRow) -> StepOutcome {
-        let key =
-            (row.environment, row.unit.clone(), row.unit_attribute.clone(), row.step.clone(), row.id.clone());
+        let texts = [&row.unit, &row.unit_attribute, &row.step, &row.id].map(ToString::to_string);
+        let key = (row.environment, texts);
         if self.steps.contains_key(&key) {
             return StepOutcome::Duplicate;
         }
         let mut best: Option<&ExposureRow> = None;
         for (held, _) in self.exposures.values() {
-            let fits = (held.environment, &held.unit, Some(held.flag), &held.unit_attribute)
-                == (row.environment, &row.unit, row.flag, &row.unit_attribute)
+            let fits = (held.environment, &*held.unit, Some(held.flag), &*held.unit_attribute)
+                == (row.environment, &*row.unit, row.flag, &*row.unit_attribute)
                 && held.at <= row.at;
             if row.resolve && fits && best.is_none_or(|b| held.at >= b.at) {
                 best = Some(held);
@@ -109,7 +109,7 @@ impl Model {
         let (stage, rule) = if row.resolve {
             (best.map(|b| b.stage), best.map(|b| b.rule.clone()))
         } else {
-            (row.stage, row.rule.clone())
+            (row.stage, row.rule.as_ref().map(ToString::to_string))
         };
         let (variant, arm) = (best.map(|b| b.variant.clone()), best.map(|b| b.arm));
         self.steps.insert(key, (stage, rule.clone()));
