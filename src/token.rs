@@ -125,19 +125,6 @@ pub struct Decided<'d> {
     pub unit_attribute: &'d str,
 }
 
-impl Exposure<'_> {
-    fn decided(&self) -> Decided<'_> {
-        Decided {
-            flag: &self.flag,
-            stage: self.stage,
-            rule: &self.rule,
-            arm: self.arm,
-            variant: &self.variant,
-            unit_attribute: &self.unit_attribute,
-        }
-    }
-}
-
 /// Leave to listen to an environment's changes, for whoever cannot send a key in a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPass<'t> {
@@ -231,30 +218,20 @@ impl TokenKeys {
         self.sealer_for(Purpose::Exposure, environment, day)
     }
 
-    /// Appends the token of `exposure` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
-    #[must_use]
-    pub fn seal(&self, exposure: &Exposure<'_>, out: &mut Vec<u8>) -> bool {
-        let sealer = self.sealer(exposure.environment, exposure.day);
-        sealer.is_some_and(|sealer| {
-            let mut batch = Batch::new(sealer, 1);
-            let captured = exposure.captured.iter().map(|(name, value)| (&**name, value));
-            batch.push(&decided(&exposure.decided()), &exposure.unit, exposure.bucket, captured);
-            append(batch, out)
-        })
-    }
-
     /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
         let sealer = self.sealer_for(Purpose::Stream, pass.environment, pass.epoch.div_euclid(2));
-        sealer.is_some_and(|sealer| {
-            let mut batch = Batch::new(sealer, 1);
-            batch.push_with(|bytes| {
-                bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
-                write_text(&pass.key, bytes);
-            });
-            append(batch, out)
-        })
+        let Some(sealer) = sealer else { return false };
+        let mut batch = Batch::new(sealer, 1);
+        let place = batch.push_with(|bytes| {
+            bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
+            write_text(&pass.key, bytes);
+        });
+        let sealed = batch.seal();
+        let text = sealed.text(place);
+        out.extend_from_slice(text.unwrap_or_default());
+        text.is_some()
     }
 
     fn sealer_for(&self, purpose: Purpose, environment: i64, day: i64) -> Option<Sealer<'_>> {
@@ -349,14 +326,6 @@ pub struct Sealer<'k> {
     base64: &'k Base64,
     keys: Arc<NonceKeys>,
     head: [u8; HEAD],
-}
-
-/// Appends the only token of `batch`.
-fn append(batch: Batch<'_>, out: &mut Vec<u8>) -> bool {
-    let sealed = batch.seal();
-    let text = sealed.text(0);
-    out.extend_from_slice(text.unwrap_or_default());
-    text.is_some()
 }
 
 /// What stood in a token that is ours.

@@ -239,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn each_byte_of_a_hash_is_compared() {
+        // Of two hashes that begin alike, which the map does not tell apart, only this does.
+        let hash = KeyHash::of("a key").0;
+        assert!(same(&hash, &hash));
+        for bit in 0..256 {
+            let mut other = hash;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!same(&hash, &other), "bit {bit}");
+        }
+    }
+
+    #[test]
     fn expired_and_revoked_keys_are_unknown() {
         let key = make_key(Role::Client, &SystemRandom).unwrap();
         let table = KeyTable::default();

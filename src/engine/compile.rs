@@ -6,7 +6,6 @@ use super::asks::Ask;
 use super::attributes::{Attributes, Slot};
 use super::bucket::{Bucket, Salted};
 use super::condition::{Condition, Names};
-use super::decision::Arm;
 use super::flag::{self, Attribute, Document, Match, Scope, State};
 use super::index::{AudienceIndex, FlagIndex};
 use super::key::{FlagKey, PlacementKey, RuleId, VariantKey};
@@ -91,15 +90,6 @@ pub(super) enum Split {
 }
 
 impl Split {
-    /// All that it chooses from.
-    fn variants(&self) -> impl Iterator<Item = u16> {
-        let (one, weighted) = match self {
-            Self::One(variant) => (Some(*variant), &[][..]),
-            Self::Weighted { ends, .. } => (None, &**ends),
-        };
-        one.into_iter().chain(weighted.iter().map(|(_, variant)| *variant))
-    }
-
     /// The variant whose cumulative weights satisfy `low * 10^6 <= bucket * total < high * 10^6`.
     pub(super) fn choose(&self, bucket: impl FnOnce() -> Bucket) -> Option<u16> {
         match self {
@@ -336,17 +326,6 @@ impl CompiledFlag {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.compiled.rules
-    }
-
-    /// By rule, what it can give that is measured: the place of a variant, and the arm.
-    pub fn outcomes(&self) -> impl Iterator<Item = Vec<(u16, Arm)>> {
-        self.rules().iter().map(|rule| match &rule.serve {
-            Serve::Variant(variant) => vec![(*variant, Arm::Fixed)],
-            Serve::Rollout { control, split, .. } => {
-                let control = (*control > Share::NONE).then_some((self.off_variant(), Arm::Control));
-                split.variants().map(|variant| (variant, Arm::Treatment)).chain(control).collect()
-            }
-        })
     }
 
     /// Where its unit is read from.

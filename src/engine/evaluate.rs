@@ -94,9 +94,7 @@ fn refuse_unit<M>(scene: &Scene<'_, '_, M>, flag: &CompiledFlag, depth: usize) -
     if !scene.context.trusts(flag.compiled.unit) {
         return Some(DecisionError::UnitUnsigned);
     }
-    let own = !flag.compiled.needs_unit || scene.context.unit(flag.compiled.unit).is_some();
-    let all = own && (flag.compiled.prerequisites.is_empty() || has_units(scene, flag, 0));
-    (depth == 0 && !all).then_some(DecisionError::UnitMissing)
+    (depth == 0 && !has_units(scene, flag, 0)).then_some(DecisionError::UnitMissing)
 }
 
 /// Whether the context has the unit of this flag and of its prerequisites, as far as they hash it.

@@ -12,6 +12,7 @@ pub(in crate::engine) use condition::compile_pattern;
 pub use read::{FIELDS, read};
 pub use reader::{Fault, Faults};
 
+use super::decision::Arm;
 use super::key::{AudienceKey, FlagKey, LayerKey, PlacementKey, RuleId, StepKey, VariantKey};
 use super::number::Number;
 use super::share::Share;
@@ -367,6 +368,20 @@ pub enum Serve {
     Variant(VariantKey),
     /// A rollout.
     Rollout(Rollout),
+}
+
+impl Serve {
+    /// What it can give that is measured, where units outside the rollout get the variant `off`.
+    #[must_use]
+    pub fn outcomes<'d>(&'d self, off: &'d VariantKey) -> Vec<(&'d VariantKey, Arm)> {
+        match self {
+            Self::Variant(variant) => vec![(variant, Arm::Fixed)],
+            Self::Rollout(rollout) => {
+                let control = (rollout.control > Share::NONE).then_some((off, Arm::Control));
+                rollout.split.keys().map(|variant| (variant, Arm::Treatment)).chain(control).collect()
+            }
+        }
+    }
 }
 
 /// A rollout with its control.

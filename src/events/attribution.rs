@@ -125,18 +125,11 @@ impl Attribution {
         let mut found = vec![self.nothing.clone(); steps.len()];
         // By environment and the last erasure.
         let mut missing: Map<(i64, i64), Places> = Map::default();
-        // The last environment, and its last erasure: nearly always the next one's.
-        let mut erased = None;
         for (at, (step, seen)) in steps.iter_mut().zip(&mut found).enumerate() {
             let unit =
                 (step.environment, std::mem::take(&mut step.unit_attribute), std::mem::take(&mut step.unit));
             // Read before the exposures are, so that none from before an erasure is found after it.
-            let erased_at = match erased {
-                Some((environment, at)) if environment == step.environment => at,
-                _ => self.counter.erased_at(step.environment),
-            };
-            erased = Some((step.environment, erased_at));
-            let key = (erased_at, unit);
+            let key = (self.counter.erased_at(step.environment), unit);
             if let Some(exposures) = self.units.get(&key) {
                 hits.inc();
                 *seen = exposures;

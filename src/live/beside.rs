@@ -4,6 +4,8 @@
 use super::meters::FlagMeters;
 use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::{Arm, Decision};
+use crate::engine::flag::Rule;
+use crate::engine::key::VariantKey;
 use crate::telemetry::metrics::Metrics;
 use crate::token::{Decided, decided};
 
@@ -51,22 +53,21 @@ impl Beside {
 }
 
 fn statements(flag: &CompiledFlag) -> Box<[Box<[Statement]>]> {
-    let Some(stage) = flag.stage else { return Box::default() };
-    let of_rule = |(rule, outcomes): (_, Vec<(u16, Arm)>)| -> Box<[Statement]> {
-        let outcomes = outcomes.into_iter().filter_map(|(variant, arm)| {
-            let key = &flag.variants().get(usize::from(variant))?.key;
+    let (Some(stage), Some(document)) = (flag.stage, &flag.document) else { return Box::default() };
+    let of_rule = |rule: &Rule| -> Box<[Statement]> {
+        let outcomes = rule.serve.outcomes(&document.off_variant).into_iter();
+        let statement = |(variant, arm): (&VariantKey, Arm)| {
             let said = Decided {
                 flag: flag.key.as_str(),
                 stage,
-                rule,
+                rule: rule.id.as_str(),
                 arm,
-                variant: key.as_str(),
+                variant: variant.as_str(),
                 unit_attribute: &flag.unit_attribute,
             };
-            Some((variant, arm, decided(&said).into()))
-        });
-        outcomes.collect()
+            Some((flag.variant_index(variant.as_str())?, arm, decided(&said).into()))
+        };
+        outcomes.filter_map(statement).collect()
     };
-    let ids = flag.rules().iter().map(|rule| rule.id.as_str());
-    ids.zip(flag.outcomes()).map(of_rule).collect()
+    document.rules.iter().map(of_rule).collect()
 }

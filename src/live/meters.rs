@@ -8,7 +8,6 @@ use crate::engine::compile::CompiledFlag;
 use crate::engine::decision::{Arm, Decision, DecisionError, Reason};
 use crate::engine::flag::{Document, Serve, State};
 use crate::engine::key::VariantKey;
-use crate::engine::share::Share;
 use crate::telemetry::metrics::Metrics;
 
 /// Counters of one flag.
@@ -109,18 +108,8 @@ fn can_serve(document: &Document, variant: &VariantKey, reason: Reason) -> bool 
 
 /// The pairs of variant and arm that the flag's rules can give.
 fn measured(document: &Document) -> Vec<(&VariantKey, Arm)> {
-    let mut pairs = Vec::new();
-    for serve in serves(document) {
-        match serve {
-            Serve::Variant(variant) => pairs.push((variant, Arm::Fixed)),
-            Serve::Rollout(rollout) => {
-                pairs.extend(rollout.split.keys().map(|variant| (variant, Arm::Treatment)));
-                if rollout.control > Share::NONE {
-                    pairs.push((&document.off_variant, Arm::Control));
-                }
-            }
-        }
-    }
+    let mut pairs: Vec<_> =
+        serves(document).flat_map(|serve| serve.outcomes(&document.off_variant)).collect();
     pairs.sort_by_key(|(variant, arm)| ((*variant).clone(), arm.number()));
     pairs.dedup();
     pairs

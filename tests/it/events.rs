@@ -8,7 +8,8 @@ use std::path::Path;
 use huidu::clock::DAY_MS;
 use huidu::engine::decision::Arm;
 use huidu::store::{Counts, ExposureRow, OpenOptions, Store, open};
-use huidu::token::{Exposure, TokenKeys};
+use huidu::token::batch::Batch;
+use huidu::token::{Decided, TokenKeys, decided};
 use serde_json::{Value, json};
 
 use crate::fixture::Huidu;
@@ -102,22 +103,18 @@ impl Sealer {
     }
 
     pub(crate) fn of_environment(&self, environment: i64, flag: &str, unit: &str, days: i64) -> String {
-        let exposure = Exposure {
-            environment,
-            day: now_ms().div_euclid(DAY_MS) - days,
-            flag: flag.into(),
+        let day = now_ms().div_euclid(DAY_MS) - days;
+        let statement = decided(&Decided {
+            flag,
             stage: 1,
-            rule: "ramp".into(),
+            rule: "ramp",
             arm: Arm::Treatment,
-            variant: "on".into(),
-            unit_attribute: "user.id".into(),
-            unit: unit.into(),
-            bucket: Some(7),
-            captured: std::iter::once(("region".into(), "CN-31".into())).collect(),
-        };
-        let mut token = Vec::new();
-        assert!(self.0.seal(&exposure, &mut token));
-        String::from_utf8(token).unwrap()
+            variant: "on",
+            unit_attribute: "user.id",
+        });
+        let mut batch = Batch::new(self.0.sealer(environment, day).unwrap(), 1);
+        let place = batch.push(&statement, unit, Some(7), std::iter::once(("region", "CN-31")));
+        String::from_utf8(batch.seal().text(place).unwrap().to_vec()).unwrap()
     }
 }
 
