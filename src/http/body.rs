@@ -278,3 +278,18 @@ fn drain(chunk: Chunk, left: &mut usize) -> Option<bool> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_body_asks_again_by_itself() {
+        // A sender that never says anything wakes nobody.
+        let mut payload = Payload::Stream { payload: pending().boxed_local() };
+        let at_hand = timeout(Duration::from_secs(5), at_hand(&mut payload)).await;
+        assert!(matches!(at_hand, Ok(None)), "what is waited for gets its timer");
+    }
+}
