@@ -281,15 +281,32 @@ fn drain(chunk: Chunk, left: &mut usize) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use futures_util::stream::pending;
 
     use super::*;
 
-    #[tokio::test]
-    async fn whoever_waits_for_a_body_asks_again_by_itself() {
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_body_sees_to_it_that_it_is_asked_again() {
         // A sender that never says anything wakes nobody.
         let mut payload = Payload::Stream { payload: pending().boxed_local() };
-        let at_hand = timeout(Duration::from_secs(5), at_hand(&mut payload)).await;
-        assert!(matches!(at_hand, Ok(None)), "what is waited for gets its timer");
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = woken.clone().into();
+        let (mut context, mut at_hand) = (Context::from_waker(&waker), pin!(at_hand(&mut payload)));
+        assert!(at_hand.as_mut().poll(&mut context).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(at_hand.poll(&mut context), Poll::Ready(None)), "what is waited for gets its timer");
     }
 }
