@@ -1,6 +1,6 @@
 # huidu as a small image: one binary, a user without rights, a health check.
 #   docker build -t huidu .
-#   docker run -p 8080:8080 -v huidu-data:/var/lib/huidu huidu
+#   docker run --name huidu -p 8080:8080 -v huidu-data:/var/lib/huidu huidu
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src

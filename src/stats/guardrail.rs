@@ -15,7 +15,7 @@ const E_SHOWN_MAX: f64 = 1e300;
 /// What a guardrail says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Proven not to be beyond the margin: a ramp may go on by itself.
+    /// Proven not to be beyond the margin: a ramp may go on.
     Holds,
     /// Neither proven: wait.
     Undecided,
