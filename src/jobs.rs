@@ -95,12 +95,13 @@ impl Jobs {
         let (poll, expire, gauges, uses) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
         let (close_expired, nodes, retain, sweep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
         let (watch, fold, place, keep) = (jobs.clone(), jobs.clone(), jobs.clone(), jobs.clone());
-        let results = jobs;
+        let (know, results) = (jobs.clone(), jobs);
         Running(vec![
             tokio::spawn(async move { watch.watch_database().await }),
             tokio::spawn(async move { keep.keep_copy().await }),
             tokio::spawn(async move { fold.fold_log().await }),
             tokio::spawn(async move { place.place_steps().await }),
+            tokio::spawn(async move { know.know_steps().await }),
             tokio::spawn(async move { poll.poll().await }),
             tokio::spawn(async move { expire.expire().await }),
             tokio::spawn(async move { close_expired.close_expired().await }),

@@ -1,4 +1,5 @@
-//! What SQLite puts off while events come: folding its log into its file, and bringing steps to their places.
+//! What SQLite puts off while events come: folding its log into its file, and bringing steps to their places. And what it
+//! does once after a start: reading which steps it holds.
 
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use super::{Jobs, ticks};
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// How often it is asked whether enough steps wait for their places.
 const PLACE_EVERY: Duration = Duration::from_millis(250);
+/// How long it rests between two times that it reads the keys of some steps.
+const KNOW_PAUSE: Duration = Duration::from_millis(50);
+/// How often it is asked whether there are any to read: once all are read, nobody but a failure forgets them.
+const KNOW_EVERY: Duration = Duration::from_secs(1);
 /// How long it rests after a failure: a full disk stays full for a while, and is said once in that time.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -39,6 +44,21 @@ impl Jobs {
                 tracing::warn!(%error, "steps could not be brought to their places; reports do it, or the next try");
                 tokio::time::sleep(REST_AFTER_FAILURE).await;
             }
+        }
+    }
+
+    pub(super) async fn know_steps(&self) {
+        loop {
+            let more = if self.store.is_away() { Ok(false) } else { self.store.know_steps().await };
+            let rest = match more {
+                Ok(true) => KNOW_PAUSE,
+                Ok(false) => KNOW_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "the keys of stored steps could not be read; each step that comes is looked up");
+                    REST_AFTER_FAILURE
+                }
+            };
+            tokio::time::sleep(rest).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Only one writer of events is at work at a time (SQLite's one writer; a locked row on PostgreSQL), so what
 //! was read at the beginning holds until the commit, and the count of exposed users stays exact.
 
+mod known;
 mod places;
 mod plan;
 mod rows;

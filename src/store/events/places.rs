@@ -11,15 +11,18 @@
 //! [`crate::store::LATE_AFTER_MS`]).
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sqlx::error::BoxDynError;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::StepKey;
+use super::known::Known;
 use super::plan::{NewStep, begins_with};
 use super::rows::KeyRow;
 use crate::store::bulk::{Bulk, Row, Values};
@@ -72,13 +75,14 @@ pub(in crate::store) struct Places {
     turn: Mutex<()>,
     /// `None`: what the database holds has to be placed before more is stored.
     tail: Mutex<Option<Tail>>,
+    hasher: RandomState,
 }
 
 /// Steps and their numbers. Looked up for each event, so in no order: a step's neighbours in memory are others' steps.
-type Numbers = HashMap<Place, i64, foldhash::fast::RandomState>;
+type Numbers = HashMap<Place, i64, RandomState>;
 
 /// Steps without a place. All that is stored beyond the mark stands in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tail {
     /// The number of the last step.
     last: i64,
@@ -87,6 +91,9 @@ pub(super) struct Tail {
     since: Option<Instant>,
     /// Those that are being brought to their places.
     moving: Arc<Numbers>,
+    /// The keys of all steps, by their hashes.
+    known: Known,
+    hasher: RandomState,
 }
 
 /// A tail that nobody else has, and where to put it back. If that is not done, it is not known what is stored.
@@ -132,6 +139,12 @@ struct Unplaced {
 }
 
 impl Tail {
+    /// Behind the number `last`, with nothing in it: all up to there have their places.
+    fn new(last: i64, hasher: RandomState) -> Self {
+        let known = Known::new(last);
+        Self { last, waiting: Numbers::default(), since: None, moving: Arc::default(), known, hasher }
+    }
+
     fn holds(&self, place: &Place) -> bool {
         self.waiting.contains_key(place) || self.moving.contains_key(place)
     }
@@ -154,6 +167,7 @@ impl Tail {
     }
 
     fn wait(&mut self, place: Place, number: i64) {
+        self.known.add(self.hasher.hash_one(&place));
         self.since.get_or_insert_with(Instant::now);
         self.waiting.insert(place, number);
     }
@@ -172,7 +186,8 @@ impl Tail {
         for place in &mut places {
             place.take_if(|place| self.holds(place));
         }
-        let asked: Vec<&Place> = places.iter().flatten().collect();
+        let asked = places.iter().flatten().filter(|place| self.known.may_hold(self.hasher.hash_one(place)));
+        let asked: Vec<&Place> = asked.collect();
         let placed = placed(lent, &asked).await?;
         let placed: BTreeSet<StepKey<'_>> = placed.iter().map(KeyRow::key).collect();
         for place in &mut places {
@@ -186,6 +201,7 @@ impl Tail {
         let mut late = Vec::new();
         for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
             if row.t < late_before_ms {
+                self.known.add(self.hasher.hash_one(&place));
                 // It has its place, but the mark has to follow.
                 self.since.get_or_insert_with(Instant::now);
                 late.push(number);
@@ -223,6 +239,27 @@ impl Store {
         let _turn = self.places.turn.lock().await;
         let is_due = self.places.tail.lock().await.as_ref().is_none_or(Tail::is_due);
         if is_due { self.move_waiting().await.map(drop) } else { Ok(()) }
+    }
+
+    /// Reads the keys of some steps that were stored before this process stored any, so that new steps need not be looked up;
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a read.
+    pub async fn know_steps(&self) -> Result<bool, StoreError> {
+        let unread = |tail: &Option<Tail>| tail.as_ref().and_then(|tail| tail.known.unread());
+        let Some((from, until)) = unread(&*self.places.tail.lock().await) else { return Ok(false) };
+        let mut lent = self.reader("keys of steps").await?;
+        let found = first_after(&mut lent, from).await?;
+        drop(lent);
+        let read = found.last().map_or(until, |row| row.number);
+        let hashes = found.into_iter().map(|row| self.places.hasher.hash_one(Place::of(row.key.key())));
+        let mut place = self.places.tail.lock().await;
+        // Another one by now, if somebody failed to store steps.
+        if let Some(tail) = place.as_mut().filter(|tail| tail.known.unread() == Some((from, until))) {
+            tail.known.learn(hashes, read);
+        }
+        Ok(unread(&place).is_some())
     }
 
     /// Brings all steps to their places, and keeps others from being stored as long as what is answered is held.
@@ -314,7 +351,7 @@ impl Store {
             let found = first_after(&mut lent, placed).await?;
             drop(lent);
             let Some(last) = found.last().map(|row| row.number) else {
-                return Ok(Tail { last: placed, ..Tail::default() });
+                return Ok(Tail::new(placed, self.places.hasher.clone()));
             };
             let rows = found.iter().map(|row| (Place::of(row.key.key()), row.number)).collect();
             self.write_places(&rows, last).await?;
@@ -369,7 +406,7 @@ async fn first_after(lent: &mut Lent, number: i64) -> Result<Vec<Unplaced>, Stor
     each!(lent, "steps without a place",
         sqlite c => sqlx::query_as::<_, Unplaced>(
             "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1
-             ORDER BY number LIMIT 50000")
+             ORDER BY number LIMIT 10000")
             .bind(number).fetch_all(c),
         postgres _c => std::future::ready(Ok(Vec::new())))
 }

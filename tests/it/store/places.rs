@@ -136,6 +136,34 @@ fn processes_on_one_file_know_each_others_steps() {
     });
 }
 
+/// The place of a step that is not stored: whoever looks the step up takes it for a duplicate.
+const EMPTY_PLACE: &str = "INSERT INTO step_places (environment, unit, unit_attribute, step, id, number)
+    SELECT 1, 'u-1', 'user.id', 'order_paid', $1, 0";
+
+#[test]
+fn only_steps_that_may_be_stored_are_looked_up_once_all_are_known() {
+    on_sqlite(async |db| {
+        assert_eq!(send(&db, steps(0, 25_000)).await, 25_000);
+        db.place_steps().await.unwrap();
+        for id in ["x", "y", "z"] {
+            db.execute(&EMPTY_PLACE.replace("$1", &format!("'{id}'"))).await;
+        }
+        assert_eq!(send(&db, vec![step("u-1", "x", 100)]).await, 1, "it stored all of them itself");
+        let after = open(&db.url, &creating()).await.unwrap();
+        assert!(!after.know_steps().await.unwrap(), "nobody asked for steps yet");
+        assert_eq!(send(&after, vec![step("u-1", "y", 100)]).await, 0, "it has to be looked up");
+        let mut pieces = 1;
+        while after.know_steps().await.unwrap() {
+            assert_eq!(send(&after, vec![step("u-1", "y", 100)]).await, 0);
+            pieces += 1;
+        }
+        assert_eq!(pieces, 3);
+        assert_eq!(send(&after, vec![step("u-1", "z", 100)]).await, 1);
+        assert_eq!(send(&db, steps(25_000, 10)).await, 10);
+        assert_eq!(send(&after, steps(0, 25_020)).await, 10, "of itself, of before, and of others");
+    });
+}
+
 #[test]
 fn many_are_placed_while_others_come() {
     on_sqlite(async |db| {
