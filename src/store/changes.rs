@@ -149,6 +149,9 @@ async fn named_flags(
     environment: i64,
     keys: Vec<String>,
 ) -> Result<Vec<FlagRow>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = key_list(keys);
     let sql = lent.pick(
         "SELECT number, key, version,
@@ -168,6 +171,9 @@ async fn named_audiences(
     environment: i64,
     keys: Vec<String>,
 ) -> Result<Vec<AudienceRow>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = key_list(keys);
     let sql = lent.pick(
         "SELECT key, kind, version, generation, size, updated_at, updated_by
