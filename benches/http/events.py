@@ -63,6 +63,7 @@ def measure(folder, held, arguments):
         fill(data / "huidu.db", held)
         server = run.Server([str(run.TARGET / "huidu"), "serve"], run.start_settings(data) | quiet)
         server.keys = first.keys
+        settle(server)
         rows.append({"held": held, "case": name} | run.events(server, folder, (name, events, connections), arguments))
         server.end()
         print(held, name, run.text(rows[-1]["events_per_second"], 0), flush=True)
@@ -70,6 +71,15 @@ def measure(folder, held, arguments):
             if file.is_file():
                 file.unlink()
     return rows
+
+
+def settle(server):
+    """Waits until the server has read which events it holds: until it hardly works for some seconds."""
+    while True:
+        before = server.cpu_seconds()
+        time.sleep(3)
+        if server.cpu_seconds() - before < 0.1:
+            return
 
 
 def report(rows):
