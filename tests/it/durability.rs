@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::events::{counts, shop, steps};
 use crate::fixture::{Huidu, eventually, signal};
+use crate::postgres::{Engine, block_on, execute};
 
 /// Posts events and answers status, `Retry-After` and body; `None` if no whole answer came.
 fn post(address: &str, key: &str, events: &[Value]) -> Option<(u16, Option<String>, Value)> {
@@ -95,6 +96,26 @@ fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
         huidu.start_again();
         all_there_once(&huidu, &batches);
     }
+}
+
+#[test]
+fn a_start_reads_which_steps_are_stored_so_that_new_ones_are_not_looked_up() {
+    let mut huidu = shop();
+    let event = |id: &str| json!([{"id": id, "type": "step", "step": "order_paid", "user_id": "u"}]);
+    let accepted = |huidu: &Huidu, id: &str| {
+        huidu.events(&huidu.server, &event(id)).expect(200).json()["accepted"] == json!(1)
+    };
+    assert!(accepted(&huidu, "stored"));
+    huidu.stop();
+    // The place of a step that is not stored: whoever looks it up takes it for a duplicate.
+    let sql = "INSERT INTO step_places (environment, unit, unit_attribute, step, id, number)
+               SELECT environment, unit, unit_attribute, step, 'planted', 0 FROM steps";
+    let url = format!("sqlite:{}", huidu.database().display());
+    block_on(execute(&url, Engine::Sqlite, sql));
+    huidu.start_again();
+    assert!(!accepted(&huidu, "stored"));
+    eventually("all stored steps are known", || accepted(&huidu, "planted"));
+    assert!(!accepted(&huidu, "stored") && !accepted(&huidu, "planted"));
 }
 
 #[test]
