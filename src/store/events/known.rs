@@ -36,8 +36,8 @@ impl Known {
     }
 
     /// Adds steps that were read, all that are stored up to the number `read`.
-    pub(super) fn learn(&mut self, hashes: impl Iterator<Item = u64>, read: i64) {
-        hashes.for_each(|hash| self.add(hash));
+    pub(super) fn learn(&mut self, hashes: &[u64], read: i64) {
+        hashes.iter().for_each(|hash| self.add(*hash));
         self.read = read;
     }
 
@@ -79,7 +79,7 @@ mod tests {
         fn no_key_that_was_added_is_missed(keys in prop::collection::vec(any::<u64>(), 0..200), read in 0_usize..200) {
             let read = read.min(keys.len());
             let mut known = Known::new(7);
-            known.learn(keys[..read].iter().copied(), 7);
+            known.learn(&keys[..read], 7);
             keys[read..].iter().for_each(|key| known.add(*key));
             prop_assert!(keys.iter().all(|key| known.may_hold(*key)));
         }
@@ -103,9 +103,9 @@ mod tests {
         let mut known = Known::new(30);
         known.add(1);
         assert_eq!((known.may_hold(2), known.unread()), (true, Some((0, 30))));
-        known.learn([3].into_iter(), 29);
+        known.learn(&[3], 29);
         assert_eq!((known.may_hold(2), known.unread()), (true, Some((29, 30))));
-        known.learn([4].into_iter(), 30);
+        known.learn(&[4], 30);
         assert_eq!((known.may_hold(2), known.unread()), (false, None));
         assert!([1, 3, 4].into_iter().all(|key| known.may_hold(key)));
         assert_eq!(Known::new(0).unread(), None, "nothing is stored");
@@ -115,7 +115,7 @@ mod tests {
     fn too_many_keys_take_no_memory() {
         let mut known = Known { room: 1, ..Known::new(5) };
         known.filters = (0..FILTERS_MAX).map(|_| BloomFilter::with_num_bits(64).hashes(1)).collect();
-        known.learn([1, 2].into_iter(), 5);
+        known.learn(&[1, 2], 5);
         assert!(known.filters.is_empty() && known.unread().is_none());
         known.add(3);
         assert!(known.filters.is_empty() && known.may_hold(4));

@@ -253,11 +253,13 @@ impl Store {
         let found = first_after(&mut lent, from).await?;
         drop(lent);
         let read = found.last().map_or(until, |row| row.number);
-        let hashes = found.into_iter().map(|row| self.places.hasher.hash_one(Place::of(row.key.key())));
+        let hash = |row: Unplaced| self.places.hasher.hash_one(Place::of(row.key.key()));
+        // Before events have to wait.
+        let hashes: Vec<u64> = found.into_iter().map(hash).collect();
         let mut place = self.places.tail.lock().await;
         // Another one by now, if somebody failed to store steps.
         if let Some(tail) = place.as_mut().filter(|tail| tail.known.unread() == Some((from, until))) {
-            tail.known.learn(hashes, read);
+            tail.known.learn(&hashes, read);
         }
         Ok(unread(&place).is_some())
     }
