@@ -104,9 +104,9 @@ def huidu(folder, settings, program=None):
         if found and found.group(1) not in server.keys:
             server.keys[found.group(1)] = found.group(0)
         if line.lstrip().startswith("-d '"):
-            silent.cancel()
             break
-    else:
+    silent.cancel()
+    if "client" not in server.keys:
         sys.exit("huidu shows no keys: this is not its first start on this database")
     for _ in range(1000):
         try:

@@ -75,6 +75,7 @@ pub(in crate::store) struct Places {
     turn: Mutex<()>,
     /// `None`: what the database holds has to be placed before more is stored.
     tail: Mutex<Option<Tail>>,
+    /// Of every tail the same, so that what was hashed for one is right for the next.
     hasher: RandomState,
 }
 
