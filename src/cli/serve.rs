@@ -1,5 +1,7 @@
 //! `huidu serve`: puts the service together, runs it, and ends it in order.
 
+mod background;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
+use background::Courtesy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -46,10 +49,6 @@ use crate::telemetry::{logs, request_id::RequestIds};
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Longest wait for the last events to be stored.
 const FLUSH_MAX: Duration = Duration::from_secs(4);
-/// How much nicer than decisions everything else is: at 5 it gets a fourth of a processor that decisions want all the
-/// time, so that events are stored even then.
-#[cfg(target_os = "linux")]
-const NICER_BY: i32 = 5;
 
 pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
     serve_by(settings, Arc::new(MachineClock), |_| {})
@@ -78,24 +77,10 @@ pub(super) fn serve_by(
     );
     // Begun before this thread stands back, and with it all that it begins.
     let thread = ServerThread::begin()?;
-    stand_back();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(settings, clock, thread, begun))
+    let courtesy = Arc::new(Courtesy::new(clock.clone()));
+    let runtime = background::runtime(&courtesy)?;
+    runtime.block_on(run(settings, clock, &courtesy, thread, begun))
 }
-
-/// Lets this thread, and those that it begins, wait where decisions want the processor: storing events, computing
-/// reports and preparing changes take longer than a decision does, and must not be seen in it.
-#[cfg(target_os = "linux")]
-fn stand_back() {
-    // In Linux it is the thread's own.
-    if let Err(error) = rustix::process::nice(NICER_BY) {
-        tracing::warn!(%error, "what runs beside decisions could not be made to stand back");
-    }
-}
-
-/// Elsewhere it would be the whole process that waits.
-#[cfg(not(target_os = "linux"))]
-fn stand_back() {}
 
 /// The service, put together but not yet serving.
 struct Assembled {
@@ -108,6 +93,7 @@ struct Assembled {
 async fn run(
     settings: Settings,
     clock: SharedClock,
+    courtesy: &Courtesy,
     thread: ServerThread,
     begun: impl FnOnce(&Serving<'_>),
 ) -> anyhow::Result<()> {
@@ -123,6 +109,7 @@ async fn run(
     let waits_for = come_to_state(&assembled).await?;
     let Assembled { service, writer, jobs, admission } = assembled;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
+    courtesy.watch(&meters);
     let (streams, node, store) = (service.streams.clone(), jobs.node.clone(), jobs.store.clone());
     let (keeper, raw) = (jobs.keeper.clone(), admission.store.clone());
     let sweeping = tokio::spawn(sweep_limits(service.clone()));

@@ -83,6 +83,13 @@ impl HttpMeters {
         )
     }
 
+    /// How many calls for decisions were answered, well or not.
+    #[must_use]
+    pub fn decisions(&self) -> u64 {
+        let kinds = [Kind::Ofrep, Kind::Decisions].into_iter().filter_map(|kind| self.0.get(kind as usize));
+        kinds.flatten().map(Histogram::get_sample_count).sum()
+    }
+
     /// Counts a call that took `ns` nanoseconds.
     pub(super) fn observe(&self, kind: Kind, status: StatusCode, ns: u64) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
