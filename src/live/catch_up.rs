@@ -139,12 +139,41 @@ impl Live {
             self.compile(&base, changed.environment.snapshot, changed.audiences, changed.flags).await?;
         let signing = signing_of(&changed.environment, Some(&current));
         let published = self.publish(environment, |_| Some((snapshot, signing)));
-        if let Some(at) = changed.changes.last().map(|change| change.at) {
-            let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
-            let seconds = Duration::from_millis(ms).as_secs_f64();
-            self.metrics.propagation.only().observe(seconds);
+        if let Some(change) = changed.changes.last() {
+            self.propagated(change.at);
         }
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
+    }
+
+    /// Decides by a change of one flag that was stored here as `row`, with `number`, at `at`. Nothing is read where this
+    /// instance decides by the number before: nobody else changed anything in between.
+    ///
+    /// # Errors
+    /// As [`Live::catch_up`].
+    pub async fn follow(
+        &self,
+        environment: &Environment,
+        number: i64,
+        row: FlagRow,
+        at: i64,
+    ) -> Result<Arc<Published>, LiveError> {
+        let one_at_a_time = environment.applying.lock().await;
+        let behind = |current: &Arc<Published>| current.snapshot.number() + 1 == number;
+        let known = !environment.standing.starts_over() && !environment.standing.wants_all();
+        let Some(current) = environment.published().filter(behind).filter(|_| known) else {
+            drop(one_at_a_time);
+            return self.catch_up(environment).await;
+        };
+        let snapshot = self.compile(&current.snapshot, number, Vec::new(), vec![row]).await?;
+        let published = self.publish(environment, |_| Some((snapshot, current.signing.clone())));
+        self.propagated(at);
+        published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
+    }
+
+    /// Notes how long a change of `at` took until it decides here.
+    fn propagated(&self, at: i64) {
+        let ms = u64::try_from(self.clock.now_ms() - at).unwrap_or_default();
+        self.metrics.propagation.only().observe(Duration::from_millis(ms).as_secs_f64());
     }
 
     /// Loads everything of `environment` over `base`, of which what did not change stays.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::error::LiveError;
@@ -71,6 +72,14 @@ pub fn checksum(document: &str) -> String {
 /// # Errors
 /// Why it cannot be read, for the log.
 pub fn document(text: &str, sha256: &str) -> Result<Document, String> {
+    forms(text, sha256).map(|(_, document)| document)
+}
+
+/// Reads a stored document, as JSON and typed.
+///
+/// # Errors
+/// Why it cannot be read, for the log.
+pub fn forms(text: &str, sha256: &str) -> Result<(Value, Document), String> {
     if checksum(text) != sha256 {
         return Err("its checksum does not match".into());
     }
@@ -78,7 +87,7 @@ pub fn document(text: &str, sha256: &str) -> Result<Document, String> {
     let mut faults = Faults::default();
     let document = flag::read(&value, &mut faults);
     match (document, faults.0.first()) {
-        (Some(document), None) => Ok(document),
+        (Some(document), None) => Ok((value, document)),
         (_, Some(fault)) => Err(format!("{}: {}", fault.pointer, fault.detail)),
         (None, None) => Err("it cannot be read".into()),
     }

@@ -4,11 +4,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::flags::stored_forms;
 use super::{Manage, ManageError};
 use crate::engine::flag::State;
 use crate::engine::key::{AudienceKey, EnvironmentKey};
 use crate::live::Environment;
+use crate::live::load;
 use crate::store::{AudienceRow, FlagRow, Place, StoreError};
 
 /// The form of the document that [`Export`] is.
@@ -110,8 +110,8 @@ fn exported_flags(mut rows: Vec<FlagRow>, salts: Salts) -> Result<Vec<Value>, Ma
     rows.retain(|row| State::parse(&row.state) != Some(State::Archived));
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let documents = rows.iter().map(|row| {
-        let (mut document, _) =
-            stored_forms(row).map_err(|_error| ManageError::FlagUnreadable(row.key.clone()))?;
+        let read = load::forms(&row.document, &row.sha256);
+        let (mut document, _) = read.map_err(|_why| ManageError::FlagUnreadable(row.key.clone()))?;
         if let (Some(document), Salts::Hidden) = (document.as_object_mut(), salts) {
             document.remove("salt");
         }

@@ -1,11 +1,13 @@
 //! Flags: create, replace, ramp, kill, restore, archive, roll back.
 
+pub(super) mod held;
 pub(super) mod write;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use held::Held;
 use write::Edit;
 
 use super::stage::Standing;
@@ -13,11 +15,10 @@ use super::{Caller, FLAGS_MAX, Manage, ManageError, Page, Precondition};
 use crate::engine::compile::{CompiledFlag, StoredFlag};
 use crate::engine::diff::Difference;
 use crate::engine::flag::{Document, Faults, Serve, State, read};
-use crate::engine::json;
 use crate::engine::key::FlagKey;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::validate::{Warning, validate};
-use crate::live::load::document;
+use crate::live::load::forms;
 use crate::live::{Environment, Published};
 use crate::random::{Random, base32};
 use crate::store::{Change, FlagRow, StoreError, VersionRow};
@@ -77,9 +78,9 @@ impl Manage {
         value: Value,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
-        let mut change = self.begin(environment).await?;
-        let row = self.stored(&mut change, key, precondition).await?;
-        let state = row.as_ref().map_or(State::Live, state_of);
+        let (change, row) = self.begin_flag(environment, key).await?;
+        let row = stored(key, row, precondition)?;
+        let state = row.as_ref().map_or(State::Live, |row| state_of(row));
         let action = if row.is_some() { "replace" } else { "create" };
         let proposal = self.propose(environment, key, value, state, row.as_ref())?;
         let edit = Edit { caller, key, row: row.as_ref(), action, origin: None };
@@ -98,9 +99,9 @@ impl Manage {
         patch: &Value,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
-        let mut change = self.begin(environment).await?;
-        let row = self.existing(&mut change, key, precondition).await?;
-        let (mut value, _) = stored_forms(&row)?;
+        let (change, row) = self.begin_flag(environment, key).await?;
+        let row = existing(key, row, precondition)?;
+        let mut value = row.forms()?.0.clone();
         json_patch::merge(&mut value, patch);
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
         let edit = Edit { caller, key, row: Some(&row), action: "patch", origin: None };
@@ -118,7 +119,7 @@ impl Manage {
         value: Value,
     ) -> Result<Snapshot, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
-        let row = self.store.flag(environment.number, key).await?;
+        let row = self.store.flag(environment.number, key).await?.map(Held::new);
         let proposal = self.propose(environment, key, value, State::Live, row.as_ref())?;
         let draft = StoredFlag {
             key: key.clone(),
@@ -147,10 +148,11 @@ impl Manage {
         rollout: RolloutChange,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
-        let mut change = self.begin(environment).await?;
-        let row = self.existing(&mut change, key, precondition).await?;
-        let (mut value, typed) = stored_forms(&row)?;
-        let at = rollout_rule(&typed, rollout.rule.as_deref())?;
+        let (change, row) = self.begin_flag(environment, key).await?;
+        let row = existing(key, row, precondition)?;
+        let (value, typed) = row.forms()?;
+        let at = rollout_rule(typed, rollout.rule.as_deref())?;
+        let mut value = value.clone();
         if let Some(target) =
             value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut)
         {
@@ -179,10 +181,11 @@ impl Manage {
     ) -> Result<Changed, ManageError> {
         // Versions never change, so this one is read before the environment is locked.
         let old = self.version(environment, key, version).await?;
-        document(&old.document, &old.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
-        let mut change = self.begin(environment).await?;
-        let row = self.existing(&mut change, key, precondition).await?;
-        let value = parse_stored(&old.document)?;
+        let forms = forms(&old.document, &old.sha256);
+        let forms = forms.map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
+        let (change, row) = self.begin_flag(environment, key).await?;
+        let row = existing(key, row, precondition)?;
+        let value = forms.0;
         let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
         let edit = Edit { caller, key, row: Some(&row), action: "rollback", origin: None };
         self.write(environment, change, edit, proposal).await
@@ -201,11 +204,11 @@ impl Manage {
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
         // A kill needs nothing but the row: it must not fail because something else cannot be loaded.
-        let mut change = match wish {
-            StateChange::Kill => self.begin_behind(environment).await?,
-            StateChange::Restore | StateChange::Archive => self.begin(environment).await?,
+        let (change, row) = match wish {
+            StateChange::Kill => self.begin_flag_behind(environment, key).await?,
+            StateChange::Restore | StateChange::Archive => self.begin_flag(environment, key).await?,
         };
-        let row = self.existing(&mut change, key, precondition).await?;
+        let row = existing(key, row, precondition)?;
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let state = wish.after(state_of(&row));
         if state == state_of(&row) {
@@ -218,7 +221,7 @@ impl Manage {
             refuse_if_required(&published, key)?;
         }
         // A document that cannot be read may still be shut: nothing of it is looked at.
-        let forms = stored_forms(&row);
+        let forms = row.forms().cloned();
         let edit = Edit { caller, key, row: Some(&row), action: wish.action(), origin: None };
         match forms {
             Ok((value, document)) => {
@@ -270,50 +273,41 @@ impl Manage {
 
     /// Locks the environment, and brings this instance to the state that the lock protects.
     pub(super) async fn begin(&self, environment: &Environment) -> Result<Change, ManageError> {
-        let change = self.begin_behind(environment).await?;
+        let change = self.store.change(environment.number).await?;
+        refuse_set_back(environment, &change)?;
+        self.reach(environment, &change).await?;
+        Ok(change)
+    }
+
+    /// The same, with one flag as it then is.
+    pub(super) async fn begin_flag(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+    ) -> Result<(Change, Option<Held>), ManageError> {
+        let (change, row) = self.begin_flag_behind(environment, key).await?;
+        self.reach(environment, &change).await?;
+        Ok((change, row))
+    }
+
+    /// Locks the environment, however far this instance is behind it.
+    async fn begin_flag_behind(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+    ) -> Result<(Change, Option<Held>), ManageError> {
+        let (change, row) = self.store.change_of_flag(environment.number, key).await?;
+        refuse_set_back(environment, &change)?;
+        Ok((change, row.map(Held::new)))
+    }
+
+    async fn reach(&self, environment: &Environment, change: &Change) -> Result<(), ManageError> {
         let behind =
             environment.published().is_none_or(|published| published.snapshot.number() < change.snapshot());
         if behind {
             self.live.catch_up(environment).await.map_err(ManageError::Behind)?;
         }
-        Ok(change)
-    }
-
-    /// Locks the environment of a database that is not older than what this instance decides by: there a change would
-    /// be stored and never served.
-    async fn begin_behind(&self, environment: &Environment) -> Result<Change, ManageError> {
-        let change = self.store.change(environment.number).await?;
-        let known = environment.published().map_or(0, |published| published.snapshot.number());
-        if change.snapshot() < known {
-            return Err(ManageError::Behind(StoreError::SetBack { at: change.snapshot(), known }.into()));
-        }
-        Ok(change)
-    }
-
-    pub(super) async fn stored(
-        &self,
-        change: &mut Change,
-        key: &FlagKey,
-        precondition: &Precondition,
-    ) -> Result<Option<FlagRow>, ManageError> {
-        match (change.flag(key).await?, precondition) {
-            (Some(_), Precondition::New) => Err(ManageError::FlagExists(key.to_string())),
-            (None, Precondition::New) => Ok(None),
-            (None, _) => Err(ManageError::NotFound("flag")),
-            (Some(row), precondition) => {
-                precondition.check(&format!("flag {key}"), row.version)?;
-                Ok(Some(row))
-            }
-        }
-    }
-
-    async fn existing(
-        &self,
-        change: &mut Change,
-        key: &FlagKey,
-        precondition: &Precondition,
-    ) -> Result<FlagRow, ManageError> {
-        self.stored(change, key, precondition).await?.ok_or(ManageError::NotFound("flag"))
+        Ok(())
     }
 
     /// Reads and checks a new form of a flag: every fault at once.
@@ -323,7 +317,7 @@ impl Manage {
         key: &FlagKey,
         mut value: Value,
         state: State,
-        row: Option<&FlagRow>,
+        row: Option<&Held>,
     ) -> Result<Proposal, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
         let mut faults = Faults::default();
@@ -347,13 +341,43 @@ impl Manage {
     }
 }
 
+/// Refuses a database that is older than what this instance decides by: there a change would be stored and never served.
+fn refuse_set_back(environment: &Environment, change: &Change) -> Result<(), ManageError> {
+    let known = environment.published().map_or(0, |published| published.snapshot.number());
+    if change.snapshot() < known {
+        return Err(ManageError::Behind(StoreError::SetBack { at: change.snapshot(), known }.into()));
+    }
+    Ok(())
+}
+
+/// The stored flag as the precondition wants it; `None`: there is none, and there must not be.
+pub(super) fn stored(
+    key: &FlagKey,
+    row: Option<Held>,
+    precondition: &Precondition,
+) -> Result<Option<Held>, ManageError> {
+    match (row, precondition) {
+        (Some(_), Precondition::New) => Err(ManageError::FlagExists(key.to_string())),
+        (None, Precondition::New) => Ok(None),
+        (None, _) => Err(ManageError::NotFound("flag")),
+        (Some(row), precondition) => {
+            precondition.check(&format!("flag {key}"), row.version)?;
+            Ok(Some(row))
+        }
+    }
+}
+
+fn existing(key: &FlagKey, row: Option<Held>, precondition: &Precondition) -> Result<Held, ManageError> {
+    stored(key, row, precondition)?.ok_or(ManageError::NotFound("flag"))
+}
+
 /// Gives a document without salt that of the stored flag, or a new one; the stored flag's is answered.
 pub(super) fn fill_salt(
     random: &dyn Random,
     value: &mut Value,
-    row: Option<&FlagRow>,
+    row: Option<&Held>,
 ) -> Result<Option<Box<str>>, ManageError> {
-    let old_salt = row.and_then(|row| stored_forms(row).ok()).and_then(|(_, document)| document.salt);
+    let old_salt = row.and_then(|row| row.forms().ok()).and_then(|(_, document)| document.salt.clone());
     if let Some(object) = value.as_object_mut()
         && !object.contains_key("salt")
     {
@@ -430,17 +454,6 @@ pub(super) fn unreadable(why: &str) -> crate::engine::flag::Fault {
         code: "unreadable",
         detail: format!("the stored document cannot be read: {why}"),
     }
-}
-
-fn parse_stored(text: &str) -> Result<Value, ManageError> {
-    json::parse(text.as_bytes()).map_err(|fault| ManageError::Invalid(vec![unreadable(&fault.detail)]))
-}
-
-/// The stored document as JSON and typed.
-pub(super) fn stored_forms(row: &FlagRow) -> Result<(Value, Document), ManageError> {
-    let typed =
-        document(&row.document, &row.sha256).map_err(|why| ManageError::Invalid(vec![unreadable(&why)]))?;
-    Ok((parse_stored(&row.document)?, typed))
 }
 
 /// The place of the rule whose percentage is to move.

@@ -3,15 +3,15 @@
 
 use serde_json::{Map, Value, json};
 
+use super::flags::held::Held;
 use super::flags::write::Edit;
-use super::flags::{Proposal, state_of, stored_forms};
+use super::flags::{Proposal, state_of, stored};
 use super::{Caller, Manage, ManageError, Precondition};
 use crate::engine::diff::{Difference, diff};
 use crate::engine::flag::{FIELDS, State};
 use crate::engine::key::FlagKey;
 use crate::engine::validate::Warning;
 use crate::live::Environment;
-use crate::store::FlagRow;
 
 /// Fields of a document that are no part to be chosen: the one is always taken, the other never.
 const NO_PARTS: [&str; 2] = ["key", "salt"];
@@ -101,10 +101,10 @@ impl Action {
     }
 
     /// What storing `proposal` over `row` would be.
-    pub(super) fn of(row: Option<&FlagRow>, proposal: &Proposal) -> Self {
+    pub(super) fn of(row: Option<&Held>, proposal: &Proposal) -> Self {
         let Some(row) = row else { return Self::Create };
-        match stored_forms(row) {
-            Ok((_, document)) if document == proposal.document => Self::Unchanged,
+        match row.forms() {
+            Ok((_, document)) if *document == proposal.document => Self::Unchanged,
             _ => Self::Replace,
         }
     }
@@ -157,17 +157,18 @@ impl Manage {
     ) -> Result<Promoted, ManageError> {
         let Promotion { flag, from, parts, dry_run } = promotion;
         let source = self.store.flag(from.number, flag).await?.ok_or(ManageError::NotFound("flag"))?;
-        let (document, _) = stored_forms(&source)?;
-        let mut change = self.begin(environment).await?;
+        let source = Held::new(source);
+        let (document, _) = source.forms()?;
+        let (mut change, row) = self.begin_flag(environment, flag).await?;
         let row = match precondition {
-            Precondition::Any => change.flag(flag).await?,
-            precondition => self.stored(&mut change, flag, precondition).await?,
+            Precondition::Any => row,
+            precondition => stored(flag, row, precondition)?,
         };
-        let old = row.as_ref().map(stored_forms).transpose();
+        let old = row.as_ref().map(Held::forms).transpose();
         // A target that cannot be read may be replaced as a whole, not mended in parts.
         let old = if *parts == Parts::All { old.ok().flatten() } else { old? }.map(|(value, _)| value);
-        let value = parts.taken(&document, old.as_ref());
-        let state = row.as_ref().map_or(State::Killed, state_of);
+        let value = parts.taken(document, old);
+        let state = row.as_ref().map_or(State::Killed, |row| state_of(row));
         let proposal = self.propose(environment, flag, value, state, row.as_ref())?;
         let action = Action::of(row.as_ref(), &proposal);
         let mut promoted = Promoted {
@@ -175,7 +176,7 @@ impl Manage {
             from_version: source.version,
             version: row.as_ref().map_or(0, |row| row.version) + i64::from(action != Action::Unchanged),
             state,
-            diff: shown_diff(action, old.as_ref(), &proposal.value),
+            diff: shown_diff(action, old, &proposal.value),
             warnings: proposal.warnings.clone(),
             snapshot: change.snapshot(),
         };
@@ -184,8 +185,9 @@ impl Manage {
         }
         let origin = json!({"environment": from.key, "version": source.version, "parts": parts.json()});
         let edit = Edit { caller, key: flag, row: row.as_ref(), action: "promote", origin: Some(&origin) };
-        self.store_flag(&mut change, &edit, &proposal).await?;
-        promoted.snapshot = self.serve_flags(environment, change, &[flag]).await?.snapshot.number();
+        if let Some(row) = self.store_flag(&mut change, &edit, &proposal).await? {
+            promoted.snapshot = self.serve_flag(environment, change, row).await?.snapshot.number();
+        }
         Ok(promoted)
     }
 }

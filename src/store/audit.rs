@@ -133,21 +133,29 @@ impl Store {
 }
 
 impl WriteTx {
-    /// Writes an audit row of the locked environment, or of none; its number is answered.
+    /// Writes an audit row of the locked environment, or of none.
     ///
     /// # Errors
-    /// Any [`StoreError`] of a write.
-    pub async fn audit(&mut self, new: NewAudit<'_>) -> Result<i64, StoreError> {
+    /// Any [`StoreError`] of a write, at the latest from the commit.
+    pub async fn audit(&mut self, new: NewAudit<'_>) -> Result<(), StoreError> {
         let environment = self.environment;
         if environment == 0 {
             self.lock_keys().await?;
         }
-        both!(&mut self.lent, "audit", c => sqlx::query_scalar::<_, i64>(
-            "INSERT INTO audit (environment, id, at, actor, action, subject_kind, subject, reason, request_id, detail)
-             SELECT $1, COALESCE(MAX(id), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9 FROM audit WHERE environment = $1
-             RETURNING id")
-            .bind(environment).bind(new.at).bind(new.actor).bind(new.action).bind(new.subject_kind)
-            .bind(new.subject).bind(new.reason).bind(new.request_id).bind(new.detail).fetch_one(c))
+        let sql = "INSERT INTO audit (environment, id, at, actor, action, subject_kind, subject, reason, request_id, detail)
+             SELECT $1, COALESCE(MAX(id), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9 FROM audit WHERE environment = $1";
+        let values = [
+            environment.into(),
+            new.at.into(),
+            new.actor.into(),
+            new.action.into(),
+            new.subject_kind.into(),
+            new.subject.into(),
+            new.reason.into(),
+            new.request_id.into(),
+            new.detail.into(),
+        ];
+        self.lent.write("audit", sql, &values).await
     }
 
     /// An audit row of the locked environment.

@@ -18,7 +18,7 @@ pub(super) trait Row {
 }
 
 /// A column of a row.
-pub(super) enum Value<'v> {
+pub(crate) enum Value<'v> {
     Number(Option<i64>),
     Text(Option<&'v str>),
 }

@@ -43,6 +43,9 @@ pub struct ChangedRows {
     pub erased: bool,
 }
 
+/// An environment and one of its changes, if it has any.
+type ChangeOf = (i64, String, String, String, i64, i64, Option<i64>, Option<i64>, Option<String>);
+
 #[derive(serde::Deserialize, Default)]
 struct Subjects {
     #[serde(default)]
@@ -86,11 +89,10 @@ impl Store {
         since: i64,
     ) -> Result<Option<ChangedRows>, StoreError> {
         let mut lent = self.read_transaction("changes").await?;
-        let row = environment_row(&mut lent, environment).await?;
+        let (row, changes) = changes(&mut lent, environment, since).await?;
         if row.snapshot < since {
             return Err(StoreError::SetBack { at: row.snapshot, known: since });
         }
-        let changes = changes(&mut lent, environment, since).await?;
         // Each number has its change: where some are missing, retention has deleted them.
         if i64::try_from(changes.len()).is_ok_and(|known| known < row.snapshot - since) {
             return Err(StoreError::Swept { after: since });
@@ -130,10 +132,25 @@ pub(super) async fn environment_row(lent: &mut Lent, number: i64) -> Result<Envi
     .ok_or(StoreError::NotFound)
 }
 
-async fn changes(lent: &mut Lent, environment: i64, after: i64) -> Result<Vec<ChangeRow>, StoreError> {
-    both!(lent, "changes", c => sqlx::query_as::<_, ChangeRow>(
-        "SELECT number, at, subjects FROM changes WHERE environment = $1 AND number > $2 ORDER BY number")
-        .bind(environment).bind(after).fetch_all(c))
+/// The environment, and its changes after a number.
+async fn changes(
+    lent: &mut Lent,
+    environment: i64,
+    after: i64,
+) -> Result<(EnvironmentRow, Vec<ChangeRow>), StoreError> {
+    let sql =
+        "SELECT e.number, e.key, e.name, e.settings, e.snapshot, e.created_at, c.number, c.at, c.subjects
+         FROM environments AS e LEFT JOIN changes AS c ON c.environment = e.number AND c.number > $2
+         WHERE e.number = $1 ORDER BY c.number";
+    let rows = lent.ask::<ChangeOf>("changes", sql, &[environment.into(), after.into()]).await?;
+    let Some((number, key, name, settings, snapshot, created_at, ..)) = rows.first().cloned() else {
+        return Err(StoreError::NotFound);
+    };
+    let row = EnvironmentRow { number, key, name, settings, snapshot, created_at };
+    let change = |(.., number, at, subjects): ChangeOf| {
+        Some(ChangeRow { number: number?, at: at?, subjects: subjects? })
+    };
+    Ok((row, rows.into_iter().filter_map(change).collect()))
 }
 
 /// The keys once each, as a JSON array.
@@ -163,7 +180,7 @@ async fn named_flags(
                 sha256, state, stage_open, stages, updated_at, updated_by
          FROM flags WHERE environment = $1 AND key IN (SELECT json_array_elements_text($2::json)) ORDER BY number",
     );
-    both!(lent, "flags", c => sqlx::query_as::<_, FlagRow>(sql).bind(environment).bind(keys.as_str()).fetch_all(c))
+    lent.ask("flags", sql, &[environment.into(), keys.as_str().into()]).await
 }
 
 async fn named_audiences(
@@ -181,6 +198,5 @@ async fn named_audiences(
         "SELECT key, kind, version, generation, size, updated_at, updated_by
          FROM audiences WHERE environment = $1 AND key IN (SELECT json_array_elements_text($2::json)) ORDER BY key",
     );
-    both!(lent, "audiences", c => sqlx::query_as::<_, AudienceRow>(sql)
-        .bind(environment).bind(keys.as_str()).fetch_all(c))
+    lent.ask("audiences", sql, &[environment.into(), keys.as_str().into()]).await
 }

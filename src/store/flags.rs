@@ -3,9 +3,10 @@
 use crate::engine::key::FlagKey;
 
 use super::Store;
+use super::bulk::Value;
 use super::error::StoreError;
 use super::lent::{both, run};
-use super::write::WriteTx;
+use super::write::{Change, WriteTx};
 
 /// A stored flag.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -199,15 +200,34 @@ pub(super) async fn flags(lent: &mut super::Lent, environment: i64) -> Result<Ve
         .bind(environment).bind(FLAGS_READ_MAX).fetch_all(c))
 }
 
+/// One flag, by environment and key.
+const FLAG: &str =
+    "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
+     FROM flags WHERE environment = $1 AND key = $2";
+
 async fn flag(
     lent: &mut super::Lent,
     environment: i64,
     key: &FlagKey,
 ) -> Result<Option<FlagRow>, StoreError> {
-    both!(lent, "flag", c => sqlx::query_as::<_, FlagRow>(
-        "SELECT number, key, version, document, sha256, state, stage_open, stages, updated_at, updated_by
-         FROM flags WHERE environment = $1 AND key = $2")
-        .bind(environment).bind(key.as_str()).fetch_optional(c))
+    Ok(lent.ask("flag", FLAG, &[environment.into(), key.as_str().into()]).await?.pop())
+}
+
+impl Store {
+    /// Begins a change of an environment, as [`Store::change`] does, with one flag as it then is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown environment.
+    pub async fn change_of_flag(
+        &self,
+        environment: i64,
+        key: &FlagKey,
+    ) -> Result<(Change, Option<FlagRow>), StoreError> {
+        let mut change = self.begin_write().await?;
+        let flag: [Value<'_>; 2] = [environment.into(), key.as_str().into()];
+        let mut found = change.lock_with(environment, (FLAG, &flag)).await?;
+        Ok((change, found.pop()))
+    }
 }
 
 impl WriteTx {
@@ -259,15 +279,25 @@ impl WriteTx {
         content: FlagUpdate<'_>,
     ) -> Result<i64, StoreError> {
         let environment = self.locked()?;
-        let version = both!(&mut self.lent, "update a flag", c => sqlx::query_scalar::<_, i64>(
+        let sql =
             "UPDATE flags SET version = version + 1, document = $4, sha256 = $5, state = $6, stage_open = $7,
                               stages = $8, updated_at = $9, updated_by = $10
-             WHERE environment = $1 AND key = $2 AND version = $3 RETURNING version")
-            .bind(environment).bind(key.as_str()).bind(expected).bind(content.document).bind(content.sha256)
-            .bind(content.state).bind(content.stage_open).bind(content.stages).bind(content.at).bind(content.by)
-            .fetch_optional(c))?;
-        match version {
-            Some(version) => Ok(version),
+             WHERE environment = $1 AND key = $2 AND version = $3 RETURNING version";
+        let values = [
+            environment.into(),
+            key.as_str().into(),
+            expected.into(),
+            content.document.into(),
+            content.sha256.into(),
+            content.state.into(),
+            content.stage_open.into(),
+            content.stages.into(),
+            content.at.into(),
+            content.by.into(),
+        ];
+        let updated = self.lent.ask::<(i64,)>("update a flag", sql, &values).await?;
+        match updated.first() {
+            Some((version,)) => Ok(*version),
             None => Err(match self.flag(key).await? {
                 Some(row) => StoreError::Conflict { current: row.version, sent: expected },
                 None => StoreError::NotFound,
@@ -295,54 +325,58 @@ impl WriteTx {
     /// Keeps a version of a flag, of the number that this transaction takes next.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if that version is kept already.
+    /// [`StoreError::Exists`] if that version is kept already, at the latest from the commit.
     pub async fn append_version(&mut self, row: &VersionRow) -> Result<(), StoreError> {
         let (environment, number) = (self.locked()?, self.snapshot() + 1);
-        run!(&mut self.lent, "append a version", sqlx::query(
-            "INSERT INTO flag_versions (environment, flag, version, document, sha256, state, at, actor, reason,
+        let sql = "INSERT INTO flag_versions (environment, flag, version, document, sha256, state, at, actor, reason,
                                         action, diff, number)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
-            .bind(environment).bind(row.flag).bind(row.version).bind(row.document.as_str())
-            .bind(row.sha256.as_str()).bind(row.state.as_str()).bind(row.at).bind(row.actor.as_str())
-            .bind(row.reason.as_deref()).bind(row.action.as_str()).bind(row.diff.as_deref()).bind(number))
-        .map(drop)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        let values = [
+            environment.into(),
+            row.flag.into(),
+            row.version.into(),
+            row.document.as_str().into(),
+            row.sha256.as_str().into(),
+            row.state.as_str().into(),
+            row.at.into(),
+            row.actor.as_str().into(),
+            row.reason.as_deref().into(),
+            row.action.as_str().into(),
+            row.diff.as_deref().into(),
+            number.into(),
+        ];
+        self.lent.write("append a version", sql, &values).await
     }
 
     /// Opens a stage of a flag.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if the flag has had a stage of that number.
+    /// [`StoreError::Exists`] if the flag has had a stage of that number, at the latest from the commit.
     pub async fn open_stage(&mut self, row: &StageRow) -> Result<(), StoreError> {
         let environment = self.locked()?;
-        run!(
-            &mut self.lent,
-            "open a stage",
-            sqlx::query(
-                "INSERT INTO stages (environment, flag, stage, opened_at, closed_at, version, deciding)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)"
-            )
-            .bind(environment)
-            .bind(row.flag)
-            .bind(row.stage)
-            .bind(row.opened_at)
-            .bind(row.closed_at)
-            .bind(row.version)
-            .bind(row.deciding.as_str())
-        )
-        .map(drop)
+        let sql = "INSERT INTO stages (environment, flag, stage, opened_at, closed_at, version, deciding)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let values = [
+            environment.into(),
+            row.flag.into(),
+            row.stage.into(),
+            row.opened_at.into(),
+            row.closed_at.into(),
+            row.version.into(),
+            row.deciding.as_str().into(),
+        ];
+        self.lent.write("open a stage", sql, &values).await
     }
 
     /// Closes a stage of a flag; one that is closed keeps its end.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for an unknown stage.
+    /// [`StoreError::NotFound`] for an unknown stage, at the latest from the commit.
     pub async fn close_stage(&mut self, flag: i64, stage: i64, at: i64) -> Result<(), StoreError> {
         let environment = self.locked()?;
-        let done = both!(&mut self.lent, "close a stage", c => sqlx::query_scalar::<_, i64>(
-            "UPDATE stages SET closed_at = COALESCE(closed_at, $4)
-             WHERE environment = $1 AND flag = $2 AND stage = $3 RETURNING stage")
-            .bind(environment).bind(flag).bind(stage).bind(at).fetch_optional(c))?;
-        done.map(drop).ok_or(StoreError::NotFound)
+        let sql = "UPDATE stages SET closed_at = COALESCE(closed_at, $4) WHERE environment = $1 AND flag = $2 AND stage = $3";
+        let values = [environment.into(), flag.into(), stage.into(), at.into()];
+        self.lent.write_found("close a stage", sql, &values).await
     }
 
     /// Ends the open stage of a flag without a new version: its end has passed.

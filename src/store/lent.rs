@@ -3,11 +3,17 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite};
-use tokio::time::{Instant, timeout};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Either, Executor as _, FromRow, Postgres, Sqlite};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::bulk::Value;
 use super::error::StoreError;
+use super::sqlite::Kept;
+use super::together::{self, Together};
 
 /// Longest wait for a roll-back or a sign of life before a connection is closed instead of kept.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,25 +32,34 @@ pub(crate) struct Lent {
     pub(crate) busy: bool,
     /// A transaction is open.
     pub(crate) open: bool,
+    /// Where the connection stays that writes to SQLite.
+    place: Option<Kept>,
+    /// What SQLite was not sent yet.
+    waiting: Together,
 }
 
 /// Runs what each engine has of its own, under the deadline: `each!(lent, "what", sqlite c => future, postgres c => future)`.
 macro_rules! each {
-    ($lent:expr, $what:literal, sqlite $s:ident => $sqlite:expr, postgres $p:ident => $postgres:expr) => {{
+    ($lent:expr, $what:expr, sqlite $s:ident => $sqlite:expr, postgres $p:ident => $postgres:expr) => {{
         let lent: &mut $crate::store::lent::Lent = &mut *$lent;
-        lent.busy = true;
-        let outcome = match lent.on.as_mut() {
-            Some($crate::store::lent::On::Sqlite(connection)) => {
-                let $s = &mut **connection;
-                tokio::time::timeout_at(lent.until, $sqlite).await
+        match lent.send_waiting($what).await {
+            Err(error) => Err(error),
+            Ok(()) => {
+                lent.busy = true;
+                let outcome = match lent.on.as_mut() {
+                    Some($crate::store::lent::On::Sqlite(connection)) => {
+                        let $s = &mut **connection;
+                        tokio::time::timeout_at(lent.until, $sqlite).await
+                    }
+                    Some($crate::store::lent::On::Postgres(connection)) => {
+                        let $p = &mut **connection;
+                        tokio::time::timeout_at(lent.until, $postgres).await
+                    }
+                    None => Ok(Err(sqlx::Error::PoolClosed)),
+                };
+                lent.settle($what, outcome)
             }
-            Some($crate::store::lent::On::Postgres(connection)) => {
-                let $p = &mut **connection;
-                tokio::time::timeout_at(lent.until, $postgres).await
-            }
-            None => Ok(Err(sqlx::Error::PoolClosed)),
-        };
-        lent.settle($what, outcome)
+        }
     }};
 }
 
@@ -66,8 +81,8 @@ macro_rules! run {
 pub(crate) use {both, each, run};
 
 impl Lent {
-    pub(crate) fn new(on: On, until: Instant) -> Self {
-        Self { on: Some(on), until, busy: false, open: false }
+    pub(super) fn new(on: On, place: Option<Kept>, until: Instant) -> Self {
+        Self { on: Some(on), until, busy: false, open: false, place, waiting: Together::default() }
     }
 
     /// The text for the engine at hand, where the two differ.
@@ -106,22 +121,181 @@ impl Lent {
         }
     }
 
+    /// Begins a transaction: SQLite, with its first statement.
     pub(crate) async fn begin(
         &mut self,
         sqlite: &'static str,
         postgres: &'static str,
     ) -> Result<(), StoreError> {
-        let sql = self.pick(sqlite, postgres);
-        run!(self, "begin", sqlx::query(sql))?;
+        if self.is_sqlite() {
+            self.waiting.begins = true;
+            return self.wait("begin", sqlite, &[], false);
+        }
+        run!(self, "begin", sqlx::query(postgres))?;
         self.open = true;
         Ok(())
     }
 
+    /// Ends the transaction, and makes it last.
     pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
-        run!(self, "commit", sqlx::query("COMMIT"))?;
+        if self.is_sqlite() {
+            if self.waiting.must_find() {
+                self.send_waiting("commit").await?;
+            }
+            self.wait("commit", "COMMIT", &[], false)?;
+            self.send_waiting("commit").await?;
+        } else {
+            run!(self, "commit", sqlx::query("COMMIT"))?;
+        }
         self.open = false;
         Ok(())
     }
+
+    /// Runs a statement of which only a failure matters. SQLite is sent it with the next one that is asked something, or at
+    /// the commit: its failure may be told then.
+    pub(crate) async fn write(
+        &mut self,
+        what: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        self.write_or_wait(what, sql, values, false).await
+    }
+
+    /// As [`Lent::write`], for a statement that has to change a row: [`StoreError::NotFound`] where it does not.
+    pub(crate) async fn write_found(
+        &mut self,
+        what: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        self.write_or_wait(what, sql, values, true).await
+    }
+
+    async fn write_or_wait(
+        &mut self,
+        what: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+        finds: bool,
+    ) -> Result<(), StoreError> {
+        if self.is_sqlite() {
+            if self.waiting.is_full() {
+                self.send_waiting(what).await?;
+            }
+            return self.wait(what, sql, values, finds);
+        }
+        let arguments = of_postgres(what, values)?;
+        let changed = each!(self, what,
+        sqlite _c => std::future::ready(Ok(0)),
+        postgres c => async {
+            sqlx::query_with(sql, arguments).execute(c).await.map(|done| done.rows_affected())
+        })?;
+        if finds && changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    }
+
+    /// The rows of a statement, which SQLite is sent together with all that waits.
+    pub(crate) async fn ask<T: Rows>(
+        &mut self,
+        what: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        if self.is_sqlite() {
+            self.wait(what, sql, values, false)?;
+            let mut rows = Box::pin(self.send(what)).await?;
+            return read(what, rows.pop());
+        }
+        let arguments = of_postgres(what, values)?;
+        each!(self, what,
+            sqlite _c => std::future::ready(Ok(Vec::new())),
+            postgres c => sqlx::query_as_with(sql, arguments).fetch_all(c))
+    }
+
+    /// The rows of two statements, the second of which does not depend on the first.
+    pub(crate) async fn ask_both<T: Rows, U: Rows>(
+        &mut self,
+        what: &'static str,
+        first: (&'static str, &[Value<'_>]),
+        second: (&'static str, &[Value<'_>]),
+    ) -> Result<(Vec<T>, Vec<U>), StoreError> {
+        if self.is_sqlite() {
+            self.wait(what, first.0, first.1, false)?;
+            self.wait(what, second.0, second.1, false)?;
+            let mut rows = Box::pin(self.send(what)).await?;
+            let second = read(what, rows.pop())?;
+            return Ok((read(what, rows.pop())?, second));
+        }
+        let first = self.ask(what, first.0, first.1).await?;
+        Ok((first, self.ask(what, second.0, second.1).await?))
+    }
+
+    fn is_sqlite(&self) -> bool {
+        matches!(self.on, Some(On::Sqlite(_)))
+    }
+
+    fn wait(
+        &mut self,
+        what: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+        finds: bool,
+    ) -> Result<(), StoreError> {
+        self.waiting.add(sql, values, finds).map_err(|error| StoreError::of(what, &error))
+    }
+
+    /// Sends what waits, if anything does.
+    pub(crate) async fn send_waiting(&mut self, what: &'static str) -> Result<(), StoreError> {
+        if self.waiting.sql.is_empty() { Ok(()) } else { Box::pin(self.send(what)).await.map(drop) }
+    }
+
+    /// Sends what waits; the rows of each statement are answered.
+    async fn send(&mut self, what: &'static str) -> Result<Vec<Vec<SqliteRow>>, StoreError> {
+        let mut together = std::mem::take(&mut self.waiting);
+        let Some(On::Sqlite(connection)) = self.on.as_mut() else {
+            return Err(StoreError::of(what, &sqlx::Error::PoolClosed));
+        };
+        self.busy = true;
+        let (mut changed, mut answers) = (Vec::with_capacity(together.finds.len()), Vec::new());
+        let (sql, arguments) = (std::mem::take(&mut together.sql), std::mem::take(&mut together.arguments));
+        let outcome = timeout_at(self.until, async {
+            let mut answer = connection.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
+            let mut rows = Vec::new();
+            while let Some(next) = answer.try_next().await? {
+                match next {
+                    Either::Left(done) => {
+                        changed.push(done.rows_affected());
+                        answers.push(std::mem::take(&mut rows));
+                    }
+                    Either::Right(row) => rows.push(row),
+                }
+            }
+            Ok(())
+        });
+        let outcome = outcome.await;
+        self.open |= together.begins && !changed.is_empty();
+        self.settle(what, outcome)?;
+        if together.found(&changed) { Ok(answers) } else { Err(StoreError::NotFound) }
+    }
+}
+
+/// What rows of both engines are read into.
+pub(crate) trait Rows:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl<T> Rows for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+fn read<T: Rows>(what: &'static str, rows: Option<Vec<SqliteRow>>) -> Result<Vec<T>, StoreError> {
+    let read = rows.iter().flatten().map(T::from_row).collect::<Result<_, _>>();
+    read.map_err(|error| StoreError::of(what, &error))
+}
+
+fn of_postgres(what: &'static str, values: &[Value<'_>]) -> Result<PgArguments, StoreError> {
+    let mut arguments = PgArguments::default();
+    let added = together::add(&mut arguments, values).map_err(sqlx::Error::Encode);
+    added.map(|()| arguments).map_err(|error| StoreError::of(what, &error))
 }
 
 impl Drop for Lent {
@@ -132,15 +306,22 @@ impl Drop for Lent {
                 On::Sqlite(connection) => connection.close_on_drop(),
                 On::Postgres(connection) => connection.close_on_drop(),
             }
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(give_back(on, self.open));
+            return;
+        }
+        match (on, self.place.take()) {
+            (On::Sqlite(connection), Some(mut place)) if !self.open => *place = Some(connection),
+            (on, place) => {
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    runtime.spawn(give_back(on, place, self.open));
+                }
+            }
         }
     }
 }
 
 /// Hands a connection back, clean; within bounds, since the pool's own way back waits for ever on a dead peer.
-async fn give_back(on: On, open: bool) {
-    macro_rules! give {
+async fn give_back(on: On, place: Option<Kept>, open: bool) {
+    macro_rules! clean {
         ($connection:expr) => {{
             let mut connection = $connection;
             if open {
@@ -150,12 +331,18 @@ async fn give_back(on: On, open: bool) {
                     return;
                 }
             }
-            let back = connection.return_to_pool();
-            drop(timeout(RETURN_TIMEOUT, back).await);
+            connection
         }};
     }
-    match on {
-        On::Sqlite(connection) => give!(connection),
-        On::Postgres(connection) => give!(connection),
+    match (on, place) {
+        (On::Sqlite(connection), Some(mut place)) => *place = Some(clean!(connection)),
+        (On::Sqlite(connection), None) => {
+            let back = clean!(connection).return_to_pool();
+            drop(timeout(RETURN_TIMEOUT, back).await);
+        }
+        (On::Postgres(connection), _) => {
+            let back = clean!(connection).return_to_pool();
+            drop(timeout(RETURN_TIMEOUT, back).await);
+        }
     }
 }

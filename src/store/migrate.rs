@@ -81,7 +81,7 @@ impl Store {
         let work = async {
             match &self.db {
                 Db::Sqlite { write, .. } => {
-                    let options = write.connect_options();
+                    let options = write.options();
                     migrate_sqlite(&options, options.get_filename()).await
                 }
                 Db::Postgres(pool) => migrate_postgres(&pool.connect_options()).await,

@@ -25,6 +25,7 @@ mod reach;
 mod reasons;
 mod report;
 pub mod sqlite;
+mod together;
 mod write;
 
 use std::path::Path;
@@ -62,6 +63,7 @@ pub use report::{
     HourBytes, HourHead, HourMark, HourPart, MinuteRows, NewHour, Piece, ReportExposure, ReportReads,
     ReportSpan, ReportStep,
 };
+use sqlite::Writer;
 pub use write::{Change, WriteTx};
 
 /// How long calls may take.
@@ -96,7 +98,7 @@ pub struct OpenOptions {
 /// The pools of the engine in use.
 #[derive(Debug, Clone)]
 pub(crate) enum Db {
-    Sqlite { write: SqlitePool, read: SqlitePool },
+    Sqlite { write: Arc<Writer>, read: SqlitePool },
     Postgres(PgPool),
 }
 
@@ -313,13 +315,16 @@ impl Store {
         let until = Instant::now() + within;
         let acquired = tokio::time::timeout_at(until, async {
             Ok(match &self.db {
-                Db::Sqlite { write, .. } if writes => On::Sqlite(write.acquire().await?),
-                Db::Sqlite { read, .. } => On::Sqlite(read.acquire().await?),
-                Db::Postgres(pool) => On::Postgres(pool.acquire().await?),
+                Db::Sqlite { write, .. } if writes => {
+                    let (connection, place) = write.take().await?;
+                    Lent::new(On::Sqlite(connection), Some(place), until)
+                }
+                Db::Sqlite { read, .. } => Lent::new(On::Sqlite(read.acquire().await?), None, until),
+                Db::Postgres(pool) => Lent::new(On::Postgres(pool.acquire().await?), None, until),
             })
         });
         match acquired.await {
-            Ok(Ok(on)) => Ok(Lent::new(on, until)),
+            Ok(Ok(lent)) => Ok(lent),
             Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Err(StoreError::Timeout { what }),
             Ok(Err(error)) => Err(StoreError::of(what, &error)),
         }

@@ -3,13 +3,50 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite, SqlitePool};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::error::StoreError;
 use super::{Db, Deadlines, OpenOptions};
+
+/// The one connection that writes. It stays where it is between two transactions: the pool would have it answer first,
+/// each time that it came back.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pool: SqlitePool,
+    kept: Arc<Mutex<Option<PoolConnection<Sqlite>>>>,
+}
+
+/// Where the connection belongs that writes; whoever has it keeps all others waiting.
+pub(super) type Kept = OwnedMutexGuard<Option<PoolConnection<Sqlite>>>;
+
+impl Writer {
+    /// The connection, and where to put it back if it is still good.
+    pub(super) async fn take(&self) -> Result<(PoolConnection<Sqlite>, Kept), sqlx::Error> {
+        let mut place = self.kept.clone().lock_owned().await;
+        let connection = match place.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        Ok((connection, place))
+    }
+
+    /// How it connects.
+    pub(super) fn options(&self) -> Arc<SqliteConnectOptions> {
+        self.pool.connect_options()
+    }
+
+    /// Waits for whoever writes, and closes the connection for good.
+    pub(super) async fn close(&self) {
+        drop(self.kept.lock().await.take());
+        self.pool.close().await;
+    }
+}
 
 /// Marks a SQLite file as ours: "huid".
 pub const APPLICATION_ID: i32 = 0x6875_6964;
@@ -168,18 +205,15 @@ pub(super) fn pools(path: &Path, options: &OpenOptions) -> Db {
         // What a statement would undo by is kept beside it: in memory, not in a file.
         .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", LOG_PAGES);
-    let write = pool().max_connections(1).connect_lazy_with(write);
+    let write =
+        Arc::new(Writer { pool: pool().max_connections(1).connect_lazy_with(write), kept: Arc::default() });
     let read = pool().max_connections(READERS_MAX).connect_lazy_with(connect.pragma("query_only", "on"));
     Db::Sqlite { write, read }
 }
 
 /// Makes the file if that is wanted, refuses another program's, and opens the writing connection.
-pub(super) async fn prepare(
-    write: &SqlitePool,
-    create: bool,
-    deadlines: Deadlines,
-) -> Result<(), StoreError> {
-    let options = write.connect_options();
+pub(super) async fn prepare(write: &Writer, create: bool, deadlines: Deadlines) -> Result<(), StoreError> {
+    let options = write.options();
     let path = options.get_filename();
     if !path.exists() {
         if !create {
@@ -190,7 +224,9 @@ pub(super) async fn prepare(
             .map_err(|_elapsed| StoreError::Timeout { what: "make the database" })??;
     }
     ours(path)?;
-    write.acquire().await.map(drop).map_err(|e| StoreError::of("open", &e))
+    let (connection, mut place) = write.take().await.map_err(|e| StoreError::of("open", &e))?;
+    *place = Some(connection);
+    Ok(())
 }
 
 /// Writes a whole copy of the database at `from`, as it is at this moment, into the empty file at `to`. Who writes

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::bulk::Value;
 use super::changes::environment_row;
 use super::error::StoreError;
-use super::lent::{Lent, both, run};
+use super::lent::{Lent, Rows, both, run};
 use super::{EnvironmentRow, Identity, NewEnvironment, NewSecret, Store};
 
 /// A write transaction. Its methods act on the environment locked last; dropping it undoes everything.
@@ -15,6 +16,12 @@ pub struct WriteTx {
     snapshot: i64,
     keys_locked: bool,
 }
+
+/// Locks an environment's row; on SQLite nobody else writes anyway.
+const LOCK: (&str, &str) = (
+    "SELECT snapshot FROM environments WHERE number = $1",
+    "SELECT snapshot FROM environments WHERE number = $1 FOR UPDATE",
+);
 
 /// A write transaction whose environment is locked.
 pub type Change = WriteTx;
@@ -97,15 +104,26 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown environment.
     pub async fn lock_environment(&mut self, environment: i64) -> Result<i64, StoreError> {
-        let sql = self.lent.pick(
-            "SELECT snapshot FROM environments WHERE number = $1",
-            "SELECT snapshot FROM environments WHERE number = $1 FOR UPDATE",
-        );
-        let found = both!(&mut self.lent, "lock an environment",
-            c => sqlx::query_scalar::<_, i64>(sql).bind(environment).fetch_optional(c))?;
-        self.snapshot = found.ok_or(StoreError::NotFound)?;
-        self.environment = environment;
-        Ok(self.snapshot)
+        let sql = self.lent.pick(LOCK.0, LOCK.1);
+        let found = self.lent.ask("lock an environment", sql, &[environment.into()]).await?;
+        self.locked_at(environment, &found)
+    }
+
+    /// Locks an environment, and asks for what it then is.
+    pub(super) async fn lock_with<T: Rows>(
+        &mut self,
+        environment: i64,
+        asked: (&'static str, &[Value<'_>]),
+    ) -> Result<Vec<T>, StoreError> {
+        let (sql, number) = (self.lent.pick(LOCK.0, LOCK.1), [environment.into()]);
+        let (found, rows) = self.lent.ask_both("lock an environment", (sql, &number), asked).await?;
+        self.locked_at(environment, &found).map(|_snapshot| rows)
+    }
+
+    fn locked_at(&mut self, environment: i64, found: &[(i64,)]) -> Result<i64, StoreError> {
+        let (snapshot,) = *found.first().ok_or(StoreError::NotFound)?;
+        (self.environment, self.snapshot) = (environment, snapshot);
+        Ok(snapshot)
     }
 
     /// Locks the keys: changes of keys, audit rows of no environment, the first start.
@@ -228,19 +246,14 @@ impl WriteTx {
     /// [`StoreError::NotLocked`] without an environment.
     pub async fn take_number(&mut self, subjects: &str, now_ms: i64) -> Result<i64, StoreError> {
         let environment = self.locked()?;
-        self.snapshot = both!(&mut self.lent, "take a number", c => sqlx::query_scalar::<_, i64>(
-            "UPDATE environments SET snapshot = snapshot + 1 WHERE number = $1 RETURNING snapshot")
-            .bind(environment).fetch_one(c))?;
-        let number = self.snapshot;
-        run!(
-            &mut self.lent,
-            "take a number",
-            sqlx::query("INSERT INTO changes (environment, number, at, subjects) VALUES ($1, $2, $3, $4)")
-                .bind(environment)
-                .bind(number)
-                .bind(now_ms)
-                .bind(subjects)
-        )?;
+        // It is locked: nobody else takes one.
+        self.snapshot += 1;
+        let (number, what) = (self.snapshot, "take a number");
+        let take = "UPDATE environments SET snapshot = $2 WHERE number = $1";
+        self.lent.write(what, take, &[environment.into(), number.into()]).await?;
+        let note = "INSERT INTO changes (environment, number, at, subjects) VALUES ($1, $2, $3, $4)";
+        let values = [environment.into(), number.into(), now_ms.into(), subjects.into()];
+        self.lent.write(what, note, &values).await?;
         Ok(number)
     }
 
@@ -250,14 +263,12 @@ impl WriteTx {
     /// [`StoreError::NotLocked`] without an environment.
     pub async fn raise_snapshot(&mut self, number: i64) -> Result<(), StoreError> {
         let environment = self.locked()?;
-        run!(
-            &mut self.lent,
-            "raise a number",
-            sqlx::query("UPDATE environments SET snapshot = $2 WHERE number = $1 AND snapshot < $2")
-                .bind(environment)
-                .bind(number)
-        )
-        .map(drop)
+        if number > self.snapshot {
+            self.snapshot = number;
+            let raise = "UPDATE environments SET snapshot = $2 WHERE number = $1";
+            self.lent.write("raise a number", raise, &[environment.into(), number.into()]).await?;
+        }
+        Ok(())
     }
 
     /// Notes that an operator said at `now_ms` that the database was restored on purpose; later than any time before.

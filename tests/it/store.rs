@@ -132,9 +132,9 @@ on_both_engines! {
                 let mut change = db.change(environment).await.unwrap();
                 let before = change.snapshot();
                 let number = insert(&mut change, &format!("f-{n}")).await.unwrap();
-                let id = change.audit(entry("ann", "f", n)).await.unwrap();
+                change.audit(entry("ann", "f", n)).await.unwrap();
                 let taken = change.commit_change("{}", n).await.unwrap();
-                assert_eq!((before + 1, number, id), (taken, taken, taken));
+                assert_eq!((before + 1, number), (taken, taken));
                 taken
             }));
         }
@@ -248,14 +248,14 @@ on_both_engines! {
         tx.insert_key(new).await.unwrap();
         assert_eq!(tx.insert_key(NewKey { id: "k-2", ..new }).await, Err(StoreError::Exists), "same hash");
         tx.insert_key(NewKey { id: "k-2", hash: &[8; 32], environment: Some(4), ..new }).await.unwrap();
-        assert_eq!(tx.audit(entry("ann", "k-1", 3)).await.unwrap(), 1);
+        tx.audit(entry("ann", "k-1", 3)).await.unwrap();
         assert_eq!(tx.commit_keys().await.unwrap(), 1);
 
         let mut tx = db.keys_change().await.unwrap();
         assert!(tx.revoke_key("k-1", 9).await.unwrap());
         assert!(!tx.revoke_key("k-1", 12).await.unwrap());
         assert_eq!(tx.revoke_key("k-9", 12).await, Err(StoreError::NotFound));
-        assert_eq!(tx.audit(entry("ann", "k-1", 9)).await.unwrap(), 2);
+        tx.audit(entry("ann", "k-1", 9)).await.unwrap();
         assert_eq!(tx.commit_keys().await.unwrap(), 2);
         assert_eq!(db.sequences().await.unwrap().keys, 2);
 
@@ -273,7 +273,7 @@ on_both_engines! {
         let mut change = db.change(environment).await.unwrap();
         for n in 1..=9 {
             let (actor, subject) = (if n % 2 == 0 { "ann" } else { "bob" }, if n % 3 == 0 { "a" } else { "b" });
-            assert_eq!(change.audit(entry(actor, subject, n * 10)).await.unwrap(), n);
+            change.audit(entry(actor, subject, n * 10)).await.unwrap();
         }
         change.commit().await.unwrap();
         let any = AuditFilter::default();

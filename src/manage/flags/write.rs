@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Changed, Proposal, standing_of, state_difference, state_of, stored_forms};
+use super::held::Held;
+use super::{Changed, Proposal, standing_of, state_difference, state_of};
 use crate::engine::diff::{Difference, diff};
 use crate::engine::flag::State;
 use crate::engine::key::FlagKey;
@@ -20,7 +21,7 @@ pub(in crate::manage) struct Edit<'e> {
     pub(in crate::manage) caller: &'e Caller,
     pub(in crate::manage) key: &'e FlagKey,
     /// As it is stored; `None`: it is new.
-    pub(in crate::manage) row: Option<&'e FlagRow>,
+    pub(in crate::manage) row: Option<&'e Held>,
     pub(in crate::manage) action: &'e str,
     /// Where it came from, for the audit; `None`: from its caller.
     pub(in crate::manage) origin: Option<&'e Value>,
@@ -48,20 +49,20 @@ impl Manage {
     ) -> Result<Changed, ManageError> {
         let (key, created) = (edit.key.clone(), edit.row.is_none());
         let published = match self.store_flag(&mut change, &edit, &proposal).await? {
-            Some(_) => self.serve_flags(environment, change, &[&key]).await?,
+            Some(row) => self.serve_flag(environment, change, row).await?,
             None => environment.published().ok_or(ManageError::NotFound("environment"))?,
         };
         Ok(Changed { published, key, warnings: proposal.warnings, created })
     }
 
-    /// Stores a proposal inside `change`; the new version, or `None` where it changes nothing.
+    /// Stores a proposal inside `change`; the flag as it is stored then, or `None` where it changes nothing.
     pub(in crate::manage) async fn store_flag(
         &self,
         change: &mut Change,
         edit: &Edit<'_>,
         proposal: &Proposal,
-    ) -> Result<Option<i64>, ManageError> {
-        let old = edit.row.and_then(|row| Some((stored_forms(row).ok()?, state_of(row))));
+    ) -> Result<Option<FlagRow>, ManageError> {
+        let old = edit.row.and_then(|row| Some((row.forms().ok()?, state_of(row))));
         if let Some(((_, old), state)) = &old
             && *old == proposal.document
             && *state == proposal.state
@@ -69,7 +70,7 @@ impl Manage {
         {
             return Ok(None);
         }
-        let standing = edit.row.map_or(Standing { open: None, count: 0 }, standing_of);
+        let standing = edit.row.map_or(Standing { open: None, count: 0 }, |row| standing_of(row));
         let old_form = old.as_ref().map(|((_, document), state)| Form { document, state: *state });
         let new_form = Form { document: &proposal.document, state: proposal.state };
         let moved = stage::moved(standing, old_form, new_form, self.clock.now_ms());
@@ -111,20 +112,21 @@ impl Manage {
             deciding: String::new(),
             diff: vec![state_difference(state_of(row), state)],
         };
-        self.store_content(&mut change, &edit, content).await?;
-        let published = self.serve_flags(environment, change, &[edit.key]).await?;
+        let row = self.store_content(&mut change, &edit, content).await?;
+        let published = self.serve_flag(environment, change, row).await?;
         Ok(Changed { published, key: edit.key.clone(), warnings: Vec::new(), created: false })
     }
 
-    /// Commits a change of flags with the environment's next number, and decides by it.
-    pub(in crate::manage) async fn serve_flags(
+    /// Commits a change of one flag with the environment's next number, and decides by it.
+    pub(in crate::manage) async fn serve_flag(
         &self,
         environment: &Environment,
         change: Change,
-        keys: &[&FlagKey],
+        row: FlagRow,
     ) -> Result<Arc<Published>, ManageError> {
-        change.commit_change(&json!({"flags": keys}).to_string(), self.clock.now_ms()).await?;
-        Ok(self.live.catch_up(environment).await?)
+        let (subjects, now_ms) = (json!({"flags": [row.key]}).to_string(), self.clock.now_ms());
+        let number = change.commit_change(&subjects, now_ms).await?;
+        Ok(self.live.follow(environment, number, row, now_ms).await?)
     }
 
     /// The version of a flag that decides here: above the stored one where that fell.
@@ -148,41 +150,34 @@ impl Manage {
         change: &mut Change,
         edit: &Edit<'_>,
         content: Content,
-    ) -> Result<i64, ManageError> {
+    ) -> Result<FlagRow, ManageError> {
         let Edit { caller, key, row, action, origin } = *edit;
         let now_ms = self.clock.now_ms();
-        let update = FlagUpdate {
-            document: &content.text,
-            sha256: &content.sha256,
-            state: content.state.as_str(),
-            stage_open: content.moved.after.open,
-            stages: content.moved.after.count,
-            at: now_ms,
-            by: &caller.name,
-        };
-        let (flag, version) = match row {
-            Some(row) => {
-                let version = row.version.max(self.served_version(change.environment(), key));
-                if version > row.version {
-                    change.raise_version(key, version).await?;
-                }
-                (row.number, change.update_flag(key, version, update).await?)
-            }
-            None => (change.insert_flag(NewFlag { key, content: update }).await?, 1),
-        };
-        let kept = VersionRow {
-            flag,
-            version,
+        let mut stored = FlagRow {
+            number: 0,
+            key: key.to_string(),
+            version: 0,
             document: content.text,
             sha256: content.sha256,
             state: content.state.as_str().to_owned(),
-            at: now_ms,
-            actor: caller.name.clone(),
-            reason: caller.reason.clone(),
-            action: action.to_owned(),
-            diff: Some(json!(content.diff).to_string()),
+            stage_open: content.moved.after.open,
+            stages: content.moved.after.count,
+            updated_at: now_ms,
+            updated_by: caller.name.clone(),
         };
-        change.append_version(&kept).await?;
+        let served = self.served_version(change.environment(), key);
+        let before = row.map_or(0, |row| row.version.max(served));
+        stored.version = before + 1;
+        stored.number = match row {
+            Some(row) if before > row.version => {
+                change.raise_version(key, before).await?;
+                row.number
+            }
+            Some(row) => row.number,
+            None => change.insert_flag(NewFlag { key, content: update(&stored) }).await?,
+        };
+        change.append_version(&version(&stored, caller, action, &content.diff)).await?;
+        let (flag, version) = (stored.number, stored.version);
         if let Some((stage, at)) = content.moved.close {
             change.close_stage(flag, stage, at).await?;
         }
@@ -199,6 +194,38 @@ impl Manage {
             detail.insert("origin".into(), origin.clone());
         }
         change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
-        Ok(version)
+        if row.is_some() {
+            // Asked last, so that it goes with all the others.
+            change.update_flag(key, before, update(&stored)).await?;
+        }
+        Ok(stored)
+    }
+}
+
+fn update(stored: &FlagRow) -> FlagUpdate<'_> {
+    FlagUpdate {
+        document: &stored.document,
+        sha256: &stored.sha256,
+        state: &stored.state,
+        stage_open: stored.stage_open,
+        stages: stored.stages,
+        at: stored.updated_at,
+        by: &stored.updated_by,
+    }
+}
+
+/// What is kept of a flag as it is stored.
+fn version(stored: &FlagRow, caller: &Caller, action: &str, diff: &[Difference]) -> VersionRow {
+    VersionRow {
+        flag: stored.number,
+        version: stored.version,
+        document: stored.document.clone(),
+        sha256: stored.sha256.clone(),
+        state: stored.state.clone(),
+        at: stored.updated_at,
+        actor: caller.name.clone(),
+        reason: caller.reason.clone(),
+        action: action.to_owned(),
+        diff: Some(json!(diff).to_string()),
     }
 }

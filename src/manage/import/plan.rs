@@ -11,7 +11,8 @@ use crate::engine::flag::{Document, Faults, State, read};
 use crate::engine::key::FlagKey;
 use crate::engine::snapshot::{Audience, Snapshot};
 use crate::engine::validate::{Warning, validate};
-use crate::manage::flags::{Proposal, fill_salt, salt_warning, state_of, stored_forms, too_many_flags};
+use crate::manage::flags::held::Held;
+use crate::manage::flags::{Proposal, fill_salt, salt_warning, state_of, too_many_flags};
 use crate::manage::promote::{Action, shown_diff};
 use crate::manage::{FLAGS_MAX, ManageError};
 use crate::random::Random;
@@ -21,7 +22,7 @@ use crate::store::FlagRow;
 pub(super) struct PlannedFlag {
     pub(super) key: FlagKey,
     /// As it is stored; `None`: it is new.
-    pub(super) row: Option<FlagRow>,
+    pub(super) row: Option<Held>,
     pub(super) proposal: Proposal,
     pub(super) action: Action,
     /// Its version afterwards.
@@ -33,7 +34,7 @@ pub(super) struct PlannedFlag {
 struct Read {
     pointer: String,
     key: FlagKey,
-    row: Option<FlagRow>,
+    row: Option<Held>,
     value: Value,
     document: Document,
     old_salt: Option<Box<str>>,
@@ -57,7 +58,7 @@ pub(super) fn flags(
             faults.add(format!("{pointer}/key"), "duplicate_flag", format!("the flag {key:?} stands twice"));
             continue;
         }
-        match read_one(random, pointer, value, rows.remove(&key), faults)? {
+        match read_one(random, pointer, value, rows.remove(&key).map(Held::new), faults)? {
             Some(read) => documents.push(read),
             None => {
                 unread.insert(key);
@@ -82,7 +83,7 @@ fn read_one(
     random: &dyn Random,
     pointer: String,
     value: &Value,
-    row: Option<FlagRow>,
+    row: Option<Held>,
     faults: &mut Faults,
 ) -> Result<Option<Read>, ManageError> {
     let mut value = value.clone();
@@ -110,8 +111,8 @@ fn stored(read: &Read) -> StoredFlag {
 }
 
 /// An import moves no state: what exists keeps its own, what is new is killed.
-fn state_after(row: Option<&FlagRow>) -> State {
-    row.map_or(State::Killed, state_of)
+fn state_after(row: Option<&Held>) -> State {
+    row.map_or(State::Killed, |row| state_of(row))
 }
 
 fn plan_one(read: Read, candidate: &Snapshot, unread: &BTreeSet<String>, faults: &mut Faults) -> PlannedFlag {
@@ -137,8 +138,8 @@ fn plan_one(read: Read, candidate: &Snapshot, unread: &BTreeSet<String>, faults:
         warning.pointer.insert_str(0, &pointer);
     }
     proposal.warnings = warnings;
-    let old = row.as_ref().and_then(|row| stored_forms(row).ok()).map(|(value, _)| value);
-    let diff = shown_diff(action, old.as_ref(), &proposal.value);
+    let old = row.as_ref().and_then(|row| row.forms().ok()).map(|(value, _)| value);
+    let diff = shown_diff(action, old, &proposal.value);
     PlannedFlag { key, row, proposal, action, version: version + 1, diff }
 }
 

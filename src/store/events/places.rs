@@ -397,11 +397,8 @@ impl Store {
 /// The steps behind a number.
 async fn after(lent: &mut Lent, number: i64) -> Result<Vec<Unplaced>, StoreError> {
     // Without a parameter for LIMIT: SQLite would plan the statement anew each time.
-    each!(lent, "steps without a place",
-        sqlite c => sqlx::query_as::<_, Unplaced>(
-            "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1 ORDER BY number")
-            .bind(number).fetch_all(c),
-        postgres _c => std::future::ready(Ok(Vec::new())))
+    let sql = "SELECT number, environment, unit, unit_attribute, step, id FROM steps WHERE number > $1 ORDER BY number";
+    lent.ask("steps without a place", sql, &[number.into()]).await
 }
 
 /// Some of the steps behind a number, the first of them.
