@@ -140,6 +140,35 @@ fn told_elsewhere(url: &str) {
     }
 }
 
+#[test]
+fn a_kill_on_an_instance_that_is_behind_serves_what_others_changed_too() {
+    block_on(async {
+        let database = Database::empty(Engine::Postgres).await;
+        let url = database.url.clone();
+        tokio::task::spawn_blocking(move || killed_behind(&url)).await.unwrap();
+    });
+}
+
+fn killed_behind(url: &str) {
+    let first = Huidu::start_with(&[("DATABASE_URL", url)]);
+    let old = |change: u32| format!("old-{change}");
+    (0..6).for_each(|change| first.create_flag(&ramp(&old(change), 100.0, 0.0)));
+    let second = Huidu::beside(&first);
+    let ask = |flag: &str| {
+        let context = json!({"context": {"targetingKey": "u-1"}});
+        second.post(&format!("/ofrep/v1/evaluate/flags/{flag}"), &first.client, &context)
+    };
+    for change in 0..6 {
+        let (old, new) = (old(change), format!("new-{change}"));
+        assert_eq!(ask(&old).expect(200).json()["value"], json!(true), "{old}");
+        first.create_flag(&ramp(&new, 100.0, 0.0));
+        // It locks the environment, but waits for nothing that would have to be loaded.
+        second.manage("POST", &format!("/flags/{old}/kill"), None, &json!({})).expect(200);
+        assert_eq!(ask(&new).expect(200).json()["value"], json!(true), "{new}");
+        assert_eq!(ask(&old).expect(200).json()["value"], json!(false), "{old}");
+    }
+}
+
 fn reached(number: i64, at: i64, pages: i64) -> ReachedRow {
     ReachedRow { environment: 1, number, at, pages }
 }
