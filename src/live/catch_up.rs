@@ -158,9 +158,9 @@ impl Live {
         at: i64,
     ) -> Result<Arc<Published>, LiveError> {
         let one_at_a_time = environment.applying.lock().await;
-        let behind = |current: &Arc<Published>| current.snapshot.number() + 1 == number;
+        let is_before = |current: &Arc<Published>| current.snapshot.number() + 1 == number;
         let known = !environment.standing.starts_over() && !environment.standing.wants_all();
-        let Some(current) = environment.published().filter(behind).filter(|_| known) else {
+        let Some(current) = environment.published().filter(is_before).filter(|_| known) else {
             drop(one_at_a_time);
             return self.catch_up(environment).await;
         };

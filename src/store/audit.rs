@@ -3,6 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::lent::{both, run};
+use super::together::Must;
 use super::write::WriteTx;
 
 /// A stored audit row.
@@ -155,7 +156,7 @@ impl WriteTx {
             new.request_id.into(),
             new.detail.into(),
         ];
-        self.lent.write("audit", sql, &values).await
+        self.lent.write("audit", Must::Run, sql, &values).await
     }
 
     /// An audit row of the locked environment.

@@ -6,6 +6,7 @@ use super::Store;
 use super::bulk::Value;
 use super::error::StoreError;
 use super::lent::{both, run};
+use super::together::Must;
 use super::write::{Change, WriteTx};
 
 /// A stored flag.
@@ -345,7 +346,7 @@ impl WriteTx {
             row.diff.as_deref().into(),
             number.into(),
         ];
-        self.lent.write("append a version", sql, &values).await
+        self.lent.write("append a version", Must::Run, sql, &values).await
     }
 
     /// Opens a stage of a flag.
@@ -365,7 +366,7 @@ impl WriteTx {
             row.version.into(),
             row.deciding.as_str().into(),
         ];
-        self.lent.write("open a stage", sql, &values).await
+        self.lent.write("open a stage", Must::Run, sql, &values).await
     }
 
     /// Closes a stage of a flag; one that is closed keeps its end.
@@ -376,7 +377,7 @@ impl WriteTx {
         let environment = self.locked()?;
         let sql = "UPDATE stages SET closed_at = COALESCE(closed_at, $4) WHERE environment = $1 AND flag = $2 AND stage = $3";
         let values = [environment.into(), flag.into(), stage.into(), at.into()];
-        self.lent.write_found("close a stage", sql, &values).await
+        self.lent.write("close a stage", Must::Find, sql, &values).await
     }
 
     /// Ends the open stage of a flag without a new version: its end has passed.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::bulk::Value;
 use super::error::StoreError;
 use super::sqlite::Kept;
-use super::together::{self, Together};
+use super::together::{self, Must, Together};
 
 /// Longest wait for a roll-back or a sign of life before a connection is closed instead of kept.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -129,7 +129,7 @@ impl Lent {
     ) -> Result<(), StoreError> {
         if self.is_sqlite() {
             self.waiting.begins = true;
-            return self.wait("begin", sqlite, &[], false);
+            return self.wait("begin", Must::Run, sqlite, &[]);
         }
         run!(self, "begin", sqlx::query(postgres))?;
         self.open = true;
@@ -142,7 +142,7 @@ impl Lent {
             if self.waiting.must_find() {
                 self.send_waiting("commit").await?;
             }
-            self.wait("commit", "COMMIT", &[], false)?;
+            self.wait("commit", Must::Run, "COMMIT", &[])?;
             self.send_waiting("commit").await?;
         } else {
             run!(self, "commit", sqlx::query("COMMIT"))?;
@@ -151,39 +151,20 @@ impl Lent {
         Ok(())
     }
 
-    /// Runs a statement of which only a failure matters. SQLite is sent it with the next one that is asked something, or at
-    /// the commit: its failure may be told then.
+    /// Runs a statement of which only a failure matters, or that it changes no row where it `must` find one. SQLite is sent it
+    /// with the next one that is asked something, or before the commit: what went wrong may be told then.
     pub(crate) async fn write(
         &mut self,
         what: &'static str,
+        must: Must,
         sql: &'static str,
         values: &[Value<'_>],
-    ) -> Result<(), StoreError> {
-        self.write_or_wait(what, sql, values, false).await
-    }
-
-    /// As [`Lent::write`], for a statement that has to change a row: [`StoreError::NotFound`] where it does not.
-    pub(crate) async fn write_found(
-        &mut self,
-        what: &'static str,
-        sql: &'static str,
-        values: &[Value<'_>],
-    ) -> Result<(), StoreError> {
-        self.write_or_wait(what, sql, values, true).await
-    }
-
-    async fn write_or_wait(
-        &mut self,
-        what: &'static str,
-        sql: &'static str,
-        values: &[Value<'_>],
-        finds: bool,
     ) -> Result<(), StoreError> {
         if self.is_sqlite() {
             if self.waiting.is_full() {
                 self.send_waiting(what).await?;
             }
-            return self.wait(what, sql, values, finds);
+            return self.wait(what, must, sql, values);
         }
         let arguments = of_postgres(what, values)?;
         let changed = each!(self, what,
@@ -191,7 +172,7 @@ impl Lent {
         postgres c => async {
             sqlx::query_with(sql, arguments).execute(c).await.map(|done| done.rows_affected())
         })?;
-        if finds && changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        if must == Must::Find && changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
     /// The rows of a statement, which SQLite is sent together with all that waits.
@@ -202,7 +183,7 @@ impl Lent {
         values: &[Value<'_>],
     ) -> Result<Vec<T>, StoreError> {
         if self.is_sqlite() {
-            self.wait(what, sql, values, false)?;
+            self.wait(what, Must::Run, sql, values)?;
             let mut rows = Box::pin(self.send(what)).await?;
             return read(what, rows.pop());
         }
@@ -220,8 +201,8 @@ impl Lent {
         second: (&'static str, &[Value<'_>]),
     ) -> Result<(Vec<T>, Vec<U>), StoreError> {
         if self.is_sqlite() {
-            self.wait(what, first.0, first.1, false)?;
-            self.wait(what, second.0, second.1, false)?;
+            self.wait(what, Must::Run, first.0, first.1)?;
+            self.wait(what, Must::Run, second.0, second.1)?;
             let mut rows = Box::pin(self.send(what)).await?;
             let second = read(what, rows.pop())?;
             return Ok((read(what, rows.pop())?, second));
@@ -230,18 +211,18 @@ impl Lent {
         Ok((first, self.ask(what, second.0, second.1).await?))
     }
 
-    fn is_sqlite(&self) -> bool {
+    pub(super) fn is_sqlite(&self) -> bool {
         matches!(self.on, Some(On::Sqlite(_)))
     }
 
     fn wait(
         &mut self,
         what: &'static str,
+        must: Must,
         sql: &'static str,
         values: &[Value<'_>],
-        finds: bool,
     ) -> Result<(), StoreError> {
-        self.waiting.add(sql, values, finds).map_err(|error| StoreError::of(what, &error))
+        self.waiting.add(sql, values, must).map_err(|error| StoreError::of(what, &error))
     }
 
     /// Sends what waits, if anything does.
@@ -256,7 +237,7 @@ impl Lent {
             return Err(StoreError::of(what, &sqlx::Error::PoolClosed));
         };
         self.busy = true;
-        let (mut changed, mut answers) = (Vec::with_capacity(together.finds.len()), Vec::new());
+        let (mut changed, mut answers) = (Vec::with_capacity(together.musts.len()), Vec::new());
         let (sql, arguments) = (std::mem::take(&mut together.sql), std::mem::take(&mut together.arguments));
         let outcome = timeout_at(self.until, async {
             let mut answer = connection.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));

@@ -224,7 +224,9 @@ pub(super) async fn prepare(write: &Writer, create: bool, deadlines: Deadlines) 
             .map_err(|_elapsed| StoreError::Timeout { what: "make the database" })??;
     }
     ours(path)?;
-    let (connection, mut place) = write.take().await.map_err(|e| StoreError::of("open", &e))?;
+    let taken = tokio::time::timeout(deadlines.migrate, write.take()).await;
+    let taken = taken.map_err(|_elapsed| StoreError::Timeout { what: "open" })?;
+    let (connection, mut place) = taken.map_err(|e| StoreError::of("open", &e))?;
     *place = Some(connection);
     Ok(())
 }

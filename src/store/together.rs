@@ -12,41 +12,50 @@ use super::bulk::Value;
 /// Most statements that wait; few, so that the texts that SQLite keeps prepared are few.
 pub(super) const STATEMENTS_MAX: usize = 16;
 
+/// What a statement must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Must {
+    /// Not fail.
+    Run,
+    /// Change a row besides: [`super::StoreError::NotFound`] where it does not.
+    Find,
+}
+
 /// Statements that wait for the next one whose rows are wanted, or for the commit.
 #[derive(Default)]
 pub(crate) struct Together {
     pub(super) sql: String,
     pub(super) arguments: SqliteArguments,
-    /// Of each statement, whether it has to change a row.
-    pub(super) finds: Vec<bool>,
+    /// What each statement must do.
+    pub(super) musts: Vec<Must>,
     /// Whether the first of them begins a transaction.
     pub(super) begins: bool,
 }
 
 impl Together {
     /// Adds a statement, whose parameters are `$1` and so on.
-    pub(super) fn add(&mut self, sql: &str, values: &[Value<'_>], finds: bool) -> Result<(), sqlx::Error> {
+    pub(super) fn add(&mut self, sql: &str, values: &[Value<'_>], must: Must) -> Result<(), sqlx::Error> {
         if !self.sql.is_empty() {
             self.sql.push_str("; ");
         }
         renumber(sql, self.arguments.len(), &mut self.sql);
         add(&mut self.arguments, values).map_err(sqlx::Error::Encode)?;
-        self.finds.push(finds);
+        self.musts.push(must);
         Ok(())
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.finds.len() >= STATEMENTS_MAX
+        self.musts.len() >= STATEMENTS_MAX
     }
 
     /// Whether it may be too late to see at the commit that a statement changed no row.
     pub(super) fn must_find(&self) -> bool {
-        self.finds.contains(&true)
+        self.musts.contains(&Must::Find)
     }
 
     /// Whether each statement that had to change a row did, where they changed so many.
     pub(super) fn found(&self, changed: &[u64]) -> bool {
-        self.finds.iter().zip(changed).all(|(finds, changed)| !finds || *changed > 0)
+        self.musts.iter().zip(changed).all(|(must, changed)| *must == Must::Run || *changed > 0)
     }
 }
 
@@ -88,9 +97,9 @@ mod tests {
     #[test]
     fn parameters_are_numbered_behind_those_before() {
         let mut together = Together::default();
-        together.add("BEGIN", &[], false).unwrap();
-        together.add("UPDATE t SET a = $2 WHERE b = $1", &[1.into(), "x".into()], true).unwrap();
-        together.add("SELECT j ->> '$.a', $1, $10, '$' FROM t WHERE c = $1", &[2.into()], false).unwrap();
+        together.add("BEGIN", &[], Must::Run).unwrap();
+        together.add("UPDATE t SET a = $2 WHERE b = $1", &[1.into(), "x".into()], Must::Find).unwrap();
+        together.add("SELECT j ->> '$.a', $1, $10, '$' FROM t WHERE c = $1", &[2.into()], Must::Run).unwrap();
         assert_eq!(
             together.sql,
             "BEGIN; UPDATE t SET a = $2 WHERE b = $1; SELECT j ->> '$.a', $3, $12, '$' FROM t WHERE c = $3"

@@ -6,6 +6,7 @@ use super::bulk::Value;
 use super::changes::environment_row;
 use super::error::StoreError;
 use super::lent::{Lent, Rows, both, run};
+use super::together::Must;
 use super::{EnvironmentRow, Identity, NewEnvironment, NewSecret, Store};
 
 /// A write transaction. Its methods act on the environment locked last; dropping it undoes everything.
@@ -250,10 +251,10 @@ impl WriteTx {
         self.snapshot += 1;
         let (number, what) = (self.snapshot, "take a number");
         let take = "UPDATE environments SET snapshot = $2 WHERE number = $1";
-        self.lent.write(what, take, &[environment.into(), number.into()]).await?;
+        self.lent.write(what, Must::Run, take, &[environment.into(), number.into()]).await?;
         let note = "INSERT INTO changes (environment, number, at, subjects) VALUES ($1, $2, $3, $4)";
         let values = [environment.into(), number.into(), now_ms.into(), subjects.into()];
-        self.lent.write(what, note, &values).await?;
+        self.lent.write(what, Must::Run, note, &values).await?;
         Ok(number)
     }
 
@@ -266,7 +267,7 @@ impl WriteTx {
         if number > self.snapshot {
             self.snapshot = number;
             let raise = "UPDATE environments SET snapshot = $2 WHERE number = $1";
-            self.lent.write("raise a number", raise, &[environment.into(), number.into()]).await?;
+            self.lent.write("raise a number", Must::Run, raise, &[environment.into(), number.into()]).await?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ const THREADS_MAX: usize = 2;
 /// events are stored even then.
 #[cfg(target_os = "linux")]
 const NICER_BY: i32 = 8;
-/// Decisions a second from which it goes on in short turns.
+/// Decisions a second, for each processor, from which it goes on in short turns.
 const BUSY_FROM: u64 = 10_000;
 /// How often decisions are counted for that.
 const COUNT_EVERY: Duration = Duration::from_millis(2);
@@ -26,11 +26,14 @@ const PAUSE: Duration = Duration::from_micros(300);
 pub(super) fn runtime(courtesy: &Arc<Courtesy>) -> std::io::Result<Runtime> {
     stand_back();
     // On one processor a second thread gets nothing done, and is woken for each piece of work all the same.
-    let threads =
-        std::thread::available_parallelism().map_or(1, |there_are| there_are.get().min(THREADS_MAX));
+    let threads = processors().min(THREADS_MAX);
     let courtesy = courtesy.clone();
     let pause = move || courtesy.pause();
     Builder::new_multi_thread().worker_threads(threads).on_thread_unpark(pause).enable_all().build()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Lets this thread, and those that it begins, wait where decisions want the processor: storing events, computing
@@ -53,6 +56,8 @@ fn stand_back() {}
 pub(super) struct Courtesy {
     clock: SharedClock,
     meters: OnceLock<Arc<HttpMeters>>,
+    /// Decisions a second from which it is busy.
+    busy_from: u64,
     counted_at_ns: AtomicU64,
     counted: AtomicU64,
     busy: AtomicBool,
@@ -60,8 +65,13 @@ pub(super) struct Courtesy {
 
 impl Courtesy {
     pub(super) fn new(clock: SharedClock) -> Self {
+        Self::of(clock, processors())
+    }
+
+    fn of(clock: SharedClock, processors: usize) -> Self {
         let (meters, busy) = (OnceLock::new(), AtomicBool::new(false));
-        Self { clock, meters, counted_at_ns: AtomicU64::new(0), counted: AtomicU64::new(0), busy }
+        let busy_from = BUSY_FROM.saturating_mul(processors as u64);
+        Self { clock, meters, busy_from, counted_at_ns: AtomicU64::new(0), counted: AtomicU64::new(0), busy }
     }
 
     /// From now on decisions are known.
@@ -89,7 +99,7 @@ impl Courtesy {
         {
             let decisions = decisions();
             let came = decisions.saturating_sub(self.counted.swap(decisions, Ordering::Relaxed));
-            let busy = u128::from(came) * 1_000_000_000 >= u128::from(passed) * u128::from(BUSY_FROM);
+            let busy = u128::from(came) * 1_000_000_000 >= u128::from(passed) * u128::from(self.busy_from);
             self.busy.store(busy, Ordering::Relaxed);
         }
         self.busy.load(Ordering::Relaxed)
@@ -106,19 +116,21 @@ mod tests {
 
     #[test]
     fn it_waits_only_while_decisions_come_in_quick_succession() {
-        let courtesy = Courtesy::new(Arc::new(MachineClock));
+        let courtesy = Courtesy::of(Arc::new(MachineClock), 1);
         assert!(!courtesy.is_busy(1_000 * MS, || 9_000), "nine a millisecond in the first second: not yet");
         assert!(!courtesy.is_busy(1_001 * MS, || panic!("not counted again so soon")));
         assert!(!courtesy.is_busy(1_010 * MS, || 9_099));
         assert!(courtesy.is_busy(1_020 * MS, || 9_199), "ten a millisecond");
         assert!(courtesy.is_busy(1_021 * MS, || panic!("not counted again so soon")));
         assert!(!courtesy.is_busy(1_040 * MS, || 9_398));
+        let two = Courtesy::of(Arc::new(MachineClock), 2);
+        assert!(!two.is_busy(1_000 * MS, || 19_999) && two.is_busy(1_010 * MS, || 20_199));
     }
 
     #[test]
     fn a_thread_that_was_woken_looks_how_many_decisions_came() {
         let clock = HandClock::at(1_000);
-        let courtesy = Arc::new(Courtesy::new(clock.clone()));
+        let courtesy = Arc::new(Courtesy::of(clock.clone(), 1));
         let metrics = Metrics::new().unwrap();
         let runtime = runtime(&courtesy).unwrap();
         let woken = || runtime.block_on(async { tokio::spawn(tokio::time::sleep(PAUSE)).await.unwrap() });
