@@ -4,6 +4,7 @@ pub mod access;
 pub mod around;
 pub mod body;
 pub mod cors;
+pub mod courtesy;
 pub mod decisions;
 pub mod events;
 pub mod front;

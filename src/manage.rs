@@ -122,6 +122,17 @@ pub enum ManageError {
     Forbidden(&'static str),
 }
 
+impl ManageError {
+    /// Whether a change may be stored all the same, or would fail again.
+    fn is_of_commit(&self) -> bool {
+        match self {
+            Self::Store(error) => *error != StoreError::Moved,
+            Self::Live(_) | Self::Random(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Who asks for a change, and why.
 #[derive(Debug, Clone)]
 pub struct Caller {

@@ -22,6 +22,7 @@ fn stored((at, json): (usize, &Value)) -> StoredFlag {
         version: 1,
         state: State::Live,
         stage: Some(1),
+        stages: None,
         expired: false,
         updated_at: 0,
         updated_by: "bench".into(),

@@ -57,6 +57,7 @@ impl FlagFile {
             version: self.version,
             state: self.state,
             stage: (self.state == State::Live).then_some(1),
+            stages: None,
             expired: self.document.expire_at.is_some_and(|at| at <= now_ms),
             updated_at: now_ms,
             updated_by: self.path.display().to_string().into(),

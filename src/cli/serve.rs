@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use anyhow::Context as _;
-use background::Courtesy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -22,6 +21,7 @@ use crate::clock::{MachineClock, SharedClock};
 use crate::engine::bucket;
 use crate::events::writer;
 use crate::http::around::HttpMeters;
+use crate::http::courtesy::Courtesy;
 use crate::http::limits::Limits;
 use crate::http::server::{ServerThread, listen};
 use crate::http::service::Service;
@@ -77,7 +77,7 @@ pub(super) fn serve_by(
     );
     // Begun before this thread stands back, and with it all that it begins.
     let thread = ServerThread::begin()?;
-    let courtesy = Arc::new(Courtesy::new(clock.clone()));
+    let courtesy = Arc::new(Courtesy::new(clock.clone(), background::processors()));
     let runtime = background::runtime(&courtesy)?;
     runtime.block_on(run(settings, clock, &courtesy, thread, begun))
 }
@@ -93,7 +93,7 @@ struct Assembled {
 async fn run(
     settings: Settings,
     clock: SharedClock,
-    courtesy: &Courtesy,
+    courtesy: &Arc<Courtesy>,
     thread: ServerThread,
     begun: impl FnOnce(&Serving<'_>),
 ) -> anyhow::Result<()> {
@@ -105,7 +105,7 @@ async fn run(
     let folder = Folder::hold(&settings.data_dir)?;
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
-    let assembled = assemble(settings, folder, clock)?;
+    let assembled = assemble(settings, folder, clock, courtesy.clone())?;
     let waits_for = come_to_state(&assembled).await?;
     let Assembled { service, writer, jobs, admission } = assembled;
     let (live, meters) = (service.live.clone(), Arc::new(HttpMeters::new(&service.metrics)));
@@ -276,7 +276,12 @@ impl Core {
     }
 }
 
-fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::Result<Assembled> {
+fn assemble(
+    settings: Settings,
+    folder: Folder,
+    clock: SharedClock,
+    courtesy: Arc<Courtesy>,
+) -> anyhow::Result<Assembled> {
     let core = Core::new(&settings, clock)?;
     let admission = core.admission(&settings, folder);
     let Core { store, reach, live, keys, manage, keeper, clock, random, metrics, .. } = core;
@@ -316,6 +321,7 @@ fn assemble(settings: Settings, folder: Folder, clock: SharedClock) -> anyhow::R
         request_ids: RequestIds::new(&*random)?,
         reports,
         background: tokio::runtime::Handle::current(),
+        courtesy,
         clock,
         live,
         keys,

@@ -32,6 +32,8 @@ pub struct StoredFlag {
     pub state: State,
     /// The number of its open stage.
     pub stage: Option<i64>,
+    /// How many stages it has had, if that is known.
+    pub stages: Option<i64>,
     /// Whether its end has passed.
     pub expired: bool,
     /// Milliseconds since 1970 of the last change.
@@ -143,6 +145,8 @@ pub struct CompiledFlag {
     pub state: State,
     /// The number of its open stage; `None` while shut.
     pub stage: Option<i64>,
+    /// How many stages it has had, if that is known.
+    pub stages: Option<i64>,
     /// Whether its end has passed.
     pub expired: bool,
     /// Milliseconds since 1970 of the last change.
@@ -191,6 +195,7 @@ impl CompiledFlag {
             version: 0,
             state: State::Archived,
             stage: None,
+            stages: None,
             expired: false,
             updated_at: 0,
             updated_by: "".into(),
@@ -254,6 +259,7 @@ impl CompiledFlag {
             version: flag.version,
             state: flag.state,
             stage: if flag.expired { None } else { flag.stage },
+            stages: flag.stages,
             expired: flag.expired,
             updated_at: flag.updated_at,
             updated_by: flag.updated_by,

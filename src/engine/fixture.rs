@@ -42,6 +42,7 @@ pub(crate) fn stored(json: &Value) -> StoredFlag {
         version: 1,
         state: State::Live,
         stage: Some(1),
+        stages: None,
         expired: false,
         updated_at: 0,
         updated_by: "somebody".into(),

@@ -2,12 +2,14 @@
 //! the writer, who need not wait for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::count::Counter;
 use crate::clock::HOUR_MS;
@@ -19,9 +21,13 @@ use crate::store::{ExposureRow, StepRow, Store, StoreError};
 /// Bytes of exposures that are kept in memory by unit.
 const UNITS_CACHED_BYTES: u64 = 64 << 20;
 /// How long they are believed: another instance may have stored more meanwhile.
-const UNITS_CACHED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+const UNITS_CACHED_FOR: Duration = Duration::from_secs(60);
 /// Most commits that wait to be counted; the writer waits for the next place.
 const WAITING_MAX: usize = 64;
+/// So many steps are many: where they come, commits are gathered, and the database is asked for all of them at once.
+const MANY: usize = 50;
+/// How long they are gathered.
+const GATHERED_FOR: Duration = Duration::from_millis(50);
 
 /// A stored unit: environment, attribute, unit.
 pub(super) type Unit = (i64, SmolStr, SmolStr);
@@ -79,6 +85,14 @@ impl Attribution {
     async fn run(self, mut commits: mpsc::Receiver<Stored>) {
         let mut taken = Vec::new();
         while commits.recv_many(&mut taken, WAITING_MAX).await > 0 {
+            let until = Instant::now() + GATHERED_FOR;
+            let steps: usize = taken.iter().map(|stored| stored.steps.len()).sum();
+            while steps >= MANY && taken.len() < WAITING_MAX {
+                let room = WAITING_MAX - taken.len();
+                if timeout_at(until, commits.recv_many(&mut taken, room)).await.unwrap_or_default() == 0 {
+                    break;
+                }
+            }
             // All of them are stored: what is read from here on has seen them.
             for (environment, attribute, unit) in taken.iter_mut().flat_map(|stored| stored.shown.drain(..)) {
                 let erased_at = self.counter.erased_at(environment);

@@ -28,6 +28,8 @@ use crate::token::Exposure;
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 /// A body of more is read and checked beside the workers, since a hundred events take them a millisecond.
 const BESIDE_BYTES: usize = 8 << 10;
+/// So many events are a piece of work: a tenth of a millisecond.
+const PIECE: usize = 50;
 /// Bytes of a call that checks a token.
 pub(super) const VERIFY_BYTES_MAX: usize = 64 << 10;
 
@@ -39,20 +41,27 @@ pub async fn append(
 ) -> Result<HttpResponse, Problem> {
     let answer = if body.len() > BESIDE_BYTES {
         let shared = service.clone();
-        service.beside(async move { take(&access, &body, &shared).await }).await??
+        service
+            .beside(async move { take(&access, &body, &shared, || shared.courtesy.pause()).await })
+            .await??
     } else {
-        take(&access, &body, service).await?
+        take(&access, &body, service, || {}).await?
     };
     Ok(super::write::json(StatusCode::OK, answer))
 }
 
-/// The answer to events that are durable.
-async fn take(access: &Access<Decide>, body: &[u8], service: &Service) -> Result<Vec<u8>, Problem> {
+/// The answer to events that are durable. Between two pieces of the work it may `pause`.
+async fn take(
+    access: &Access<Decide>,
+    body: &[u8],
+    service: &Service,
+    pause: impl Fn(),
+) -> Result<Vec<u8>, Problem> {
     let parsed = Body::read(body).map_err(|error| refuse_body(&error))?;
     if parsed.events.len() > EVENTS_MAX {
         return Err(Problem::new(Code::TooManyEvents, format!("a call has at most {EVENTS_MAX} events")));
     }
-    let Checked { rows, rejected, clamped } = check(access, &parsed, service).await?;
+    let Checked { rows, rejected, clamped } = check(access, &parsed, service, pause).await?;
     let fates = service.events.append(rows, body.len()).await.map_err(|error| refuse(&error, service))?;
     let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count();
     let duplicates = fates.len() - accepted;
@@ -79,7 +88,12 @@ struct Checked {
 }
 
 /// Sorts the events into rows and refusals.
-async fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) -> Result<Checked, Problem> {
+async fn check(
+    access: &Access<Decide>,
+    parsed: &Body<'_>,
+    service: &Service,
+    pause: impl Fn(),
+) -> Result<Checked, Problem> {
     let published = access.environment.published().ok_or_else(super::not_ready)?;
     let (nothing, secrets) = (Fetched::default(), service.live.secrets());
     let unit_ids = service.unit_ids().ok_or_else(super::not_ready)?;
@@ -102,6 +116,9 @@ async fn check(access: &Access<Decide>, parsed: &Body<'_>, service: &Service) ->
     checker.fetched = &fetched;
     let mut checked = Checked::default();
     for (index, raw) in parsed.events.iter().enumerate() {
+        if index > 0 && index % PIECE == 0 {
+            pause();
+        }
         match checker.check(index, raw) {
             Ok((row, moved)) => {
                 checked.clamped += u64::from(moved);

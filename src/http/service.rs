@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::courtesy::Courtesy;
 use super::limits::Limits;
 use super::problem::{Code, Problem};
 use super::stream::places::Places;
@@ -43,6 +44,8 @@ pub struct Service {
     pub reports: Arc<Reports>,
     /// Where work is done that no worker should do: decisions wait for them.
     pub background: tokio::runtime::Handle,
+    /// Lets decisions in between two pieces of it.
+    pub courtesy: Arc<Courtesy>,
     /// All metrics.
     pub metrics: Metrics,
     /// Rates.

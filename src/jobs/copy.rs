@@ -14,7 +14,7 @@ use crate::store::Identity;
 use crate::telemetry::metrics::Metrics;
 
 /// Shortest pause between two writings; what comes meanwhile is written together.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// How many times as long as the writing itself the pause after it is.
 const PAUSE_TIMES: u32 = 9;
 /// Longest pause.

@@ -3,11 +3,17 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Jobs, ticks};
 
-/// How often it is done while events come. In a second of full load the log grows by a hundred megabytes, and what was not
-/// yet folded in when it is full, the writer folds in itself while events wait.
+/// How often it is done while many events come. In a second of full load the log grows by a hundred megabytes, and what was
+/// not yet folded in when it is full, the writer folds in itself while events wait.
 const FOLD_EVERY: Duration = Duration::from_millis(100);
+/// So many rows of events are many.
+const FOLD_FROM: u64 = 5_000;
+/// How often it is done while some come: the same pages change many times meanwhile, and are folded in once.
+const FOLD_LATEST: Duration = Duration::from_secs(1);
 /// How often it is asked whether enough steps wait for their places.
 const PLACE_EVERY: Duration = Duration::from_millis(250);
 /// How long it rests between two times that it reads the keys of some steps.
@@ -20,13 +26,15 @@ const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 impl Jobs {
     pub(super) async fn fold_log(&self) {
         let (mut ticks, mut folded) = (ticks(FOLD_EVERY), self.store.events_written());
+        let mut since = Instant::now();
         loop {
             ticks.tick().await;
             let written = self.store.events_written();
-            if written == folded || self.store.is_away() {
+            let is_due = written - folded >= FOLD_FROM || written > folded && since.elapsed() >= FOLD_LATEST;
+            if !is_due || self.store.is_away() {
                 continue;
             }
-            folded = written;
+            (folded, since) = (written, Instant::now());
             if let Err(error) = self.store.fold_log().await {
                 tracing::warn!(%error, "the database's log could not be folded in; the writer does it");
             }

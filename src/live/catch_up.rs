@@ -10,8 +10,10 @@ use super::holder::{Environment, Live, Published};
 use super::load;
 use super::members::{Loaded, Loading};
 use super::signing::{EnvironmentSettings, Signing};
+use crate::engine::compile::StoredFlag;
+use crate::engine::flag::Document;
 use crate::engine::index::FlagIndex;
-use crate::engine::key::AudienceKey;
+use crate::engine::key::{AudienceKey, FlagKey};
 use crate::engine::snapshot::Snapshot;
 use crate::store::{self, AudienceRow, EnvironmentRow, FlagRow, StoreError};
 
@@ -135,8 +137,8 @@ impl Live {
         for key in &changed.deleted_audiences {
             base = base.without_audience(key);
         }
-        let snapshot =
-            self.compile(&base, changed.environment.snapshot, changed.audiences, changed.flags).await?;
+        let flags = self.flags_of(changed.flags);
+        let snapshot = self.compile(&base, changed.environment.snapshot, changed.audiences, flags).await?;
         let signing = signing_of(&changed.environment, Some(&current));
         let published = self.publish(environment, |_| Some((snapshot, signing)));
         if let Some(change) = changed.changes.last() {
@@ -145,8 +147,18 @@ impl Live {
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
     }
 
-    /// Decides by a change of one flag that was stored here as `row`, with `number`, at `at`. Nothing is read where this
-    /// instance decides by the number before: nobody else changed anything in between.
+    /// The number that `environment` decides by, and the row that a flag's form is of; `None` where what decides may not be
+    /// what is stored.
+    #[must_use]
+    pub fn served(&self, environment: &Environment, key: &FlagKey) -> Option<(i64, FlagRow)> {
+        let in_doubt = environment.standing.starts_over() || environment.standing.wants_all();
+        let published = environment.published().filter(|_| !in_doubt)?;
+        let row = load::row(published.snapshot.find(key.as_str())?)?;
+        Some((published.snapshot.number(), row))
+    }
+
+    /// Decides by a change of one flag that was stored here as `row`, whose `document` it is if it can be read, with `number`,
+    /// at `at`. Nothing is read where this instance decides by the number before: nobody else changed anything in between.
     ///
     /// # Errors
     /// As [`Live::catch_up`].
@@ -154,7 +166,7 @@ impl Live {
         &self,
         environment: &Environment,
         number: i64,
-        row: FlagRow,
+        (row, document): (FlagRow, Option<Arc<Document>>),
         at: i64,
     ) -> Result<Arc<Published>, LiveError> {
         let one_at_a_time = environment.applying.lock().await;
@@ -164,7 +176,9 @@ impl Live {
             drop(one_at_a_time);
             return self.catch_up(environment).await;
         };
-        let snapshot = self.compile(&current.snapshot, number, Vec::new(), vec![row]).await?;
+        let flag = load::flag(row, document, self.clock.now_ms());
+        let snapshot =
+            self.compile(&current.snapshot, number, Vec::new(), flag.into_iter().collect()).await?;
         let published = self.publish(environment, |_| Some((snapshot, current.signing.clone())));
         self.propagated(at);
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
@@ -208,19 +222,25 @@ impl Live {
         }
         // What happened in between is not known.
         environment.erased_at.fetch_max(number, Ordering::AcqRel);
-        let snapshot = self.compile(&base, number, loaded.audiences, loaded.flags).await?;
+        let flags = self.flags_of(loaded.flags);
+        let snapshot = self.compile(&base, number, loaded.audiences, flags).await?;
         let published = self.publish(environment, |_| Some((snapshot, signing)));
         environment.standing.know_all();
         published.ok_or_else(|| LiveError::Unreadable("no snapshot was made".into()))
     }
 
-    /// The snapshot after `base`, with these rows in it.
+    fn flags_of(&self, rows: Vec<FlagRow>) -> Vec<StoredFlag> {
+        let now_ms = self.clock.now_ms();
+        rows.into_iter().filter_map(|row| load::flag(row, None, now_ms)).collect()
+    }
+
+    /// The snapshot after `base`, with these in it.
     pub(super) async fn compile(
         &self,
         base: &Snapshot,
         number: i64,
         audiences: Vec<AudienceRow>,
-        flags: Vec<FlagRow>,
+        flags: Vec<StoredFlag>,
     ) -> Result<Snapshot, LiveError> {
         let loaded = if audiences.is_empty() {
             Vec::new()
@@ -230,8 +250,6 @@ impl Live {
             let loading = Loading { store: &self.store, keys: &secrets.audiences, base, plan: &plan };
             loading.audiences(audiences).await?
         };
-        let now_ms = self.clock.now_ms();
-        let flags = flags.into_iter().filter_map(|row| load::flag(row, now_ms)).collect();
         let next = base.next(number, loaded.iter().map(|loaded| loaded.audience.clone()).collect(), flags);
         if next.flags().len() > FLAGS_MAX {
             return Err(LiveError::TooManyFlags);

@@ -75,15 +75,23 @@ pub fn document(text: &str, sha256: &str) -> Result<Document, String> {
     forms(text, sha256).map(|(_, document)| document)
 }
 
+/// Reads a stored document as JSON.
+///
+/// # Errors
+/// Why it cannot be read, for the log.
+pub fn value(text: &str, sha256: &str) -> Result<Value, String> {
+    if checksum(text) != sha256 {
+        return Err("its checksum does not match".into());
+    }
+    json::parse(text.as_bytes()).map_err(|fault| fault.to_string())
+}
+
 /// Reads a stored document, as JSON and typed.
 ///
 /// # Errors
 /// Why it cannot be read, for the log.
 pub fn forms(text: &str, sha256: &str) -> Result<(Value, Document), String> {
-    if checksum(text) != sha256 {
-        return Err("its checksum does not match".into());
-    }
-    let value = json::parse(text.as_bytes()).map_err(|fault| fault.to_string())?;
+    let value = value(text, sha256)?;
     let mut faults = Faults::default();
     let document = flag::read(&value, &mut faults);
     match (document, faults.0.first()) {
@@ -93,19 +101,21 @@ pub fn forms(text: &str, sha256: &str) -> Result<(Value, Document), String> {
     }
 }
 
-/// A stored flag for a snapshot at `now_ms`; `None` for one whose key is none: nobody can ask for it.
+/// A stored flag for a snapshot at `now_ms`; `None` for one whose key is none: nobody can ask for it. Its document is read,
+/// if it is not `known`.
 #[must_use]
-pub fn flag(row: FlagRow, now_ms: i64) -> Option<StoredFlag> {
+pub fn flag(row: FlagRow, known: Option<Arc<Document>>, now_ms: i64) -> Option<StoredFlag> {
     let Ok(key) = FlagKey::parse(&row.key) else {
         tracing::error!(flag = %row.key, "a stored flag has a key that cannot be read; it is left out");
         return None;
     };
-    let own = |document: Document| {
+    let own = |document: Arc<Document>| {
         let stranger = document.key != key;
         if stranger { Err(format!("its document is that of {:?}", document.key)) } else { Ok(document) }
     };
-    let document = document(&row.document, &row.sha256).and_then(own);
-    let document = document.map(Arc::new).map_err(Arc::<str>::from);
+    let read = || document(&row.document, &row.sha256).map(Arc::new);
+    debug_assert!(known.as_ref().is_none_or(|known| Ok(known) == read().as_ref()), "another than is stored");
+    let document = known.map_or_else(read, Ok).and_then(own).map_err(Arc::<str>::from);
     // Once the database has closed the stage, no clock that is behind opens the flag again.
     let closed = row.stage_open.is_none() && State::parse(&row.state) == Some(State::Live);
     let expired =
@@ -117,6 +127,7 @@ pub fn flag(row: FlagRow, now_ms: i64) -> Option<StoredFlag> {
         // What cannot be read as open is shut.
         state: State::parse(&row.state).unwrap_or(State::Killed),
         stage: row.stage_open,
+        stages: Some(row.stages),
         expired,
         updated_at: row.updated_at,
         updated_by: row.updated_by.into(),
@@ -135,6 +146,26 @@ pub fn is_same(row: &FlagRow, known: &CompiledFlag) -> bool {
         && (row.state.as_str(), stage) == (known.state.as_str(), known.stage)
         && *row.document == *known.json
         && row.sha256 == checksum(&row.document)
+}
+
+/// The row that `flag` was made of; `None` where it cannot be told from its form.
+#[must_use]
+pub fn row(flag: &CompiledFlag) -> Option<FlagRow> {
+    if flag.broken.is_some() || flag.frozen.is_some() || flag.expired {
+        return None;
+    }
+    Some(FlagRow {
+        number: flag.number,
+        key: flag.key.to_string(),
+        version: flag.version,
+        sha256: checksum(&flag.json),
+        document: flag.json.to_string(),
+        state: flag.state.as_str().to_owned(),
+        stage_open: flag.stage,
+        stages: flag.stages?,
+        updated_at: flag.updated_at,
+        updated_by: flag.updated_by.to_string(),
+    })
 }
 
 /// Says each flag that does not decide by its newest form, once for each reason.

@@ -104,7 +104,9 @@ fn flag_of(copied: &CopiedFlag, now_ms: i64) -> Option<StoredFlag> {
         updated_at: copied.updated_at,
         updated_by: copied.updated_by.clone(),
     };
-    let mut flag = load::flag(row, now_ms)?;
+    let mut flag = load::flag(row, None, now_ms)?;
+    // A copy does not say.
+    flag.stages = None;
     if let Some(why) = &copied.broken {
         flag.document = Err(why.as_str().into());
     }

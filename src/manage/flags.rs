@@ -60,7 +60,7 @@ pub struct RolloutChange {
 /// A new form of a flag, read and checked.
 pub(super) struct Proposal {
     pub(super) value: Value,
-    pub(super) document: Document,
+    pub(super) document: Arc<Document>,
     pub(super) state: State,
     pub(super) warnings: Vec<Warning>,
 }
@@ -119,7 +119,8 @@ impl Manage {
         value: Value,
     ) -> Result<Snapshot, ManageError> {
         let published = environment.published().ok_or(ManageError::NotFound("environment"))?;
-        let row = self.store.flag(environment.number, key).await?.map(Held::new);
+        let row = self.store.flag(environment.number, key).await?;
+        let row = row.map(|row| Held::new(row, Some(&published.snapshot)));
         let proposal = self.propose(environment, key, value, State::Live, row.as_ref())?;
         let draft = StoredFlag {
             key: key.clone(),
@@ -127,11 +128,12 @@ impl Manage {
             version: row.as_ref().map_or(0, |row| row.version),
             state: State::Live,
             stage: Some(row.as_ref().map_or(1, |row| row.stages + 1)),
+            stages: None,
             expired: false,
             updated_at: self.clock.now_ms(),
             updated_by: "draft".into(),
             json: proposal.value.to_string().into(),
-            document: Ok(Arc::new(proposal.document)),
+            document: Ok(proposal.document),
         };
         Ok(published.snapshot.next(published.snapshot.number(), Vec::new(), vec![draft]))
     }
@@ -148,22 +150,25 @@ impl Manage {
         rollout: RolloutChange,
         precondition: &Precondition,
     ) -> Result<Changed, ManageError> {
-        let (change, row) = self.begin_flag(environment, key).await?;
-        let row = existing(key, row, precondition)?;
-        let (value, typed) = row.forms()?;
-        let at = rollout_rule(typed, rollout.rule.as_deref())?;
-        let mut value = value.clone();
-        if let Some(target) =
-            value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut)
-        {
-            target.insert("percent".into(), rollout.percent);
-            if let Some(control) = rollout.control {
-                target.insert("control".into(), control);
+        let rollout = &rollout;
+        let made = self.change_flag(environment, key, |change, row| async move {
+            let row = existing(key, row, precondition)?;
+            let (value, typed) = row.forms()?;
+            let at = rollout_rule(typed, rollout.rule.as_deref())?;
+            let mut value = value.clone();
+            if let Some(target) =
+                value.pointer_mut(&format!("/rules/{at}/serve/rollout")).and_then(Value::as_object_mut)
+            {
+                target.insert("percent".into(), rollout.percent.clone());
+                if let Some(control) = &rollout.control {
+                    target.insert("control".into(), control.clone());
+                }
             }
-        }
-        let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
-        let edit = Edit { caller, key, row: Some(&row), action: "rollout", origin: None };
-        self.write(environment, change, edit, proposal).await
+            let proposal = self.propose(environment, key, value, state_of(&row), Some(&row))?;
+            let edit = Edit { caller, key, row: Some(&row), action: "rollout", origin: None };
+            self.write(environment, change, edit, proposal).await
+        });
+        made.await
     }
 
     /// Brings the document of an older version back; the state stays.
@@ -271,6 +276,45 @@ impl Manage {
         published.snapshot.find(key.as_str()).map(|flag| flag.number).ok_or(ManageError::NotFound("flag"))
     }
 
+    /// Changes one flag. It is made of the form that is served, which nearly always is the stored one: nothing need be asked
+    /// then before the commit, which is refused where it is not. What cannot be made so is made of the stored form.
+    async fn change_flag<F: Future<Output = Result<Changed, ManageError>> + Send>(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+        make: impl Fn(Change, Option<Held>) -> F + Send + Sync,
+    ) -> Result<Changed, ManageError> {
+        if let Some((change, row)) = self.begin_served_flag(environment, key).await? {
+            let served = change.snapshot();
+            match Box::pin(make(change, Some(row))).await {
+                Ok(changed) if changed.published.snapshot.number() > served => return Ok(changed),
+                Err(error) if error.is_of_commit() => return Err(error),
+                // What is served may not be stored: neither a refusal nor that nothing changes is certain.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let (change, row) = self.begin_flag(environment, key).await?;
+        Box::pin(make(change, row)).await
+    }
+
+    /// Begins a change of a flag as it is served; `None` where what is stored has to be read.
+    async fn begin_served_flag(
+        &self,
+        environment: &Environment,
+        key: &FlagKey,
+    ) -> Result<Option<(Change, Held)>, ManageError> {
+        if self.live.served(environment, key).is_none() {
+            return Ok(None);
+        }
+        let Some(mut change) = self.store.change_at_once().await? else { return Ok(None) };
+        // Looked at anew: it waited for others' changes.
+        let Some((number, row)) = self.live.served(environment, key) else { return Ok(None) };
+        change.assume(environment.number, number).await?;
+        let published = environment.published();
+        let row = Held::new(row, published.as_ref().map(|published| &published.snapshot));
+        Ok(Some((change, row)))
+    }
+
     /// Locks the environment, and brings this instance to the state that the lock protects.
     pub(super) async fn begin(&self, environment: &Environment) -> Result<Change, ManageError> {
         let change = self.store.change(environment.number).await?;
@@ -298,7 +342,9 @@ impl Manage {
     ) -> Result<(Change, Option<Held>), ManageError> {
         let (change, row) = self.store.change_of_flag(environment.number, key).await?;
         refuse_set_back(environment, &change)?;
-        Ok((change, row.map(Held::new)))
+        let published = environment.published();
+        let snapshot = published.as_ref().map(|published| &published.snapshot);
+        Ok((change, row.map(|row| Held::new(row, snapshot))))
     }
 
     async fn reach(&self, environment: &Environment, change: &Change) -> Result<(), ManageError> {
@@ -335,7 +381,9 @@ impl Manage {
             return Err(too_many_flags());
         }
         match read {
-            Some(document) if faults.0.is_empty() => Ok(Proposal { value, document, state, warnings }),
+            Some(document) if faults.0.is_empty() => {
+                Ok(Proposal { value, document: Arc::new(document), state, warnings })
+            }
             _ => Err(ManageError::Invalid(faults.0)),
         }
     }

@@ -157,7 +157,7 @@ impl Manage {
     ) -> Result<Promoted, ManageError> {
         let Promotion { flag, from, parts, dry_run } = promotion;
         let source = self.store.flag(from.number, flag).await?.ok_or(ManageError::NotFound("flag"))?;
-        let source = Held::new(source);
+        let source = Held::new(source, None);
         let (document, _) = source.forms()?;
         let (mut change, row) = self.begin_flag(environment, flag).await?;
         let row = match precondition {
@@ -186,7 +186,8 @@ impl Manage {
         let origin = json!({"environment": from.key, "version": source.version, "parts": parts.json()});
         let edit = Edit { caller, key: flag, row: row.as_ref(), action: "promote", origin: Some(&origin) };
         if let Some(row) = self.store_flag(&mut change, &edit, &proposal).await? {
-            promoted.snapshot = self.serve_flag(environment, change, row).await?.snapshot.number();
+            let served = self.serve_flag(environment, change, (row, Some(proposal.document))).await?;
+            promoted.snapshot = served.snapshot.number();
         }
         Ok(promoted)
     }

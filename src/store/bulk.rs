@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteArguments;
 
 /// How many rows a statement of SQLite takes: what is left over by the larger ones goes to the smaller. A statement costs
 /// two changes of thread.
-const SIZES: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+const SIZES: [usize; 16] = [256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
 /// A row, as SQLite's parameters.
 pub(super) trait Row {

@@ -60,6 +60,9 @@ pub enum StoreError {
     /// A statement was refused: a fault of huidu.
     #[error("the database refused a statement: {0}")]
     Statement(String),
+    /// An environment is not at the number that a change was made for; nothing was changed.
+    #[error("the environment was changed meanwhile")]
+    Moved,
     /// Changes that were asked for are kept no more.
     #[error("the changes after number {after} are kept no more")]
     Swept {
@@ -99,6 +102,7 @@ impl StoreError {
             Self::Newer { .. } => "newer",
             Self::Address(_) => "address",
             Self::Statement(_) => "statement",
+            Self::Moved => "moved",
             Self::Swept { .. } => "swept",
             Self::SetBack { .. } => "set_back",
             Self::LeaseLost => "lease_lost",

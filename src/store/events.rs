@@ -13,8 +13,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use places::Tail;
-use plan::{Book, StepPlan};
+use plan::Book;
 
 use super::error::StoreError;
 use super::lent::{Lent, run};
@@ -159,8 +158,14 @@ impl Store {
         let mut late = Late::default();
         book.late(late_before_ms, &mut late);
         let plan = plan::steps(&batch.steps, &book);
-        let tail = taken.as_mut().map(|(_, tail)| tail);
-        let steps = append_steps(&mut lent, &plan, tail, late_before_ms).await?;
+        let mut appended = None;
+        let steps = match &mut taken {
+            Some((_, tail)) => {
+                let new = tail.append(&mut lent, &plan.rows, late_before_ms, late.is_empty()).await?;
+                plan.outcome(&appended.insert(new).added)
+            }
+            None => plan.outcome(&rows::insert(&mut lent, &plan.rows).await?),
+        };
         for (row, outcome) in batch.steps.iter().zip(&steps) {
             if row.at < late_before_ms && *outcome != StepOutcome::Duplicate {
                 late.step(row.environment, &row.unit, row.flag, row.at);
@@ -168,25 +173,14 @@ impl Store {
         }
         late.mark(&mut lent).await?;
         lent.commit().await?;
-        if let Some((mut place, tail)) = taken {
+        if let (Some((mut place, mut tail)), Some(appended)) = (taken, appended) {
+            tail.commit(appended, &lent);
             *place = Some(tail);
         }
-        self.events_written.fetch_add(1, Ordering::Release);
+        let rows = batch.exposures.len() + batch.steps.len();
+        self.events_written.fetch_add(rows as u64, Ordering::Release);
         Ok(EventOutcome { exposures, steps })
     }
-}
-
-async fn append_steps(
-    lent: &mut Lent,
-    plan: &StepPlan<'_>,
-    tail: Option<&mut Tail>,
-    late_before_ms: i64,
-) -> Result<Vec<StepOutcome>, StoreError> {
-    let added = match tail {
-        Some(tail) => tail.append(lent, &plan.rows, late_before_ms).await?,
-        None => rows::insert(lent, &plan.rows).await?,
-    };
-    Ok(plan.outcome(&added))
 }
 
 /// Waits until no other writer of events is at work, and keeps others waiting until the commit.

@@ -269,21 +269,21 @@ impl WriteTx {
         .ok_or(StoreError::Exists)
     }
 
-    /// Replaces a flag that is at version `expected`; the next version is answered.
+    /// Replaces a flag that is at version `expected`, and brings it to the next.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it is at another, [`StoreError::NotFound`] for an unknown one.
+    /// [`StoreError::NotFound`] for one that is not, at the latest from the commit.
     pub async fn update_flag(
         &mut self,
         key: &FlagKey,
         expected: i64,
         content: FlagUpdate<'_>,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<(), StoreError> {
         let environment = self.locked()?;
         let sql =
             "UPDATE flags SET version = version + 1, document = $4, sha256 = $5, state = $6, stage_open = $7,
                               stages = $8, updated_at = $9, updated_by = $10
-             WHERE environment = $1 AND key = $2 AND version = $3 RETURNING version";
+             WHERE environment = $1 AND key = $2 AND version = $3";
         let values = [
             environment.into(),
             key.as_str().into(),
@@ -296,14 +296,7 @@ impl WriteTx {
             content.at.into(),
             content.by.into(),
         ];
-        let updated = self.lent.ask::<(i64,)>("update a flag", sql, &values).await?;
-        match updated.first() {
-            Some((version,)) => Ok(*version),
-            None => Err(match self.flag(key).await? {
-                Some(row) => StoreError::Conflict { current: row.version, sent: expected },
-                None => StoreError::NotFound,
-            }),
-        }
+        self.lent.write("update a flag", Must::Find, sql, &values).await
     }
 
     /// Brings a flag's version up to `version`, if it is lower: one that fell behind what was served goes on above it.

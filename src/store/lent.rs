@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Either, Executor as _, FromRow, Postgres, Sqlite};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -36,6 +36,8 @@ pub(crate) struct Lent {
     place: Option<Kept>,
     /// What SQLite was not sent yet.
     waiting: Together,
+    /// The number of the row that SQLite inserted last.
+    inserted: i64,
 }
 
 /// Runs what each engine has of its own, under the deadline: `each!(lent, "what", sqlite c => future, postgres c => future)`.
@@ -82,7 +84,15 @@ pub(crate) use {both, each, run};
 
 impl Lent {
     pub(super) fn new(on: On, place: Option<Kept>, until: Instant) -> Self {
-        Self { on: Some(on), until, busy: false, open: false, place, waiting: Together::default() }
+        Self {
+            on: Some(on),
+            until,
+            busy: false,
+            open: false,
+            place,
+            waiting: Together::default(),
+            inserted: 0,
+        }
     }
 
     /// The text for the engine at hand, where the two differ.
@@ -139,9 +149,6 @@ impl Lent {
     /// Ends the transaction, and makes it last.
     pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
         if self.is_sqlite() {
-            if self.waiting.must_find() {
-                self.send_waiting("commit").await?;
-            }
             self.wait("commit", Must::Run, "COMMIT", &[])?;
             self.send_waiting("commit").await?;
         } else {
@@ -211,6 +218,23 @@ impl Lent {
         Ok((first, self.ask(what, second.0, second.1).await?))
     }
 
+    /// Lets SQLite insert rows with what is sent next, or with the commit. The parameters have no numbers.
+    pub(super) async fn insert_later(
+        &mut self,
+        what: &'static str,
+        sql: &str,
+        arguments: SqliteArguments,
+    ) -> Result<(), StoreError> {
+        self.send_waiting(what).await?;
+        self.waiting.begin_with(sql, arguments);
+        Ok(())
+    }
+
+    /// The number of the row that SQLite inserted last among what waited and was sent.
+    pub(super) fn inserted(&self) -> i64 {
+        self.inserted
+    }
+
     pub(super) fn is_sqlite(&self) -> bool {
         matches!(self.on, Some(On::Sqlite(_)))
     }
@@ -237,7 +261,7 @@ impl Lent {
             return Err(StoreError::of(what, &sqlx::Error::PoolClosed));
         };
         self.busy = true;
-        let (mut changed, mut answers) = (Vec::with_capacity(together.musts.len()), Vec::new());
+        let (mut answers, mut inserted) = (Vec::with_capacity(together.len()), self.inserted);
         let (sql, arguments) = (std::mem::take(&mut together.sql), std::mem::take(&mut together.arguments));
         let outcome = timeout_at(self.until, async {
             let mut answer = connection.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
@@ -245,7 +269,7 @@ impl Lent {
             while let Some(next) = answer.try_next().await? {
                 match next {
                     Either::Left(done) => {
-                        changed.push(done.rows_affected());
+                        inserted = done.last_insert_rowid();
                         answers.push(std::mem::take(&mut rows));
                     }
                     Either::Right(row) => rows.push(row),
@@ -254,9 +278,14 @@ impl Lent {
             Ok(())
         });
         let outcome = outcome.await;
-        self.open |= together.begins && !changed.is_empty();
-        self.settle(what, outcome)?;
-        if together.found(&changed) { Ok(answers) } else { Err(StoreError::NotFound) }
+        self.open |= together.begins && !answers.is_empty();
+        self.inserted = inserted;
+        match self.settle(what, outcome) {
+            Err(StoreError::Statement(text)) => {
+                Err(together.told(answers.len()).unwrap_or(StoreError::Statement(text)))
+            }
+            settled => settled.map(|()| answers),
+        }
     }
 }
 

@@ -75,9 +75,13 @@ impl<'r> Late<'r> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.hours.is_empty()
+    }
+
     /// Marks what they may change. What was read of the database before holds no longer after this.
     pub(super) async fn mark(mut self, lent: &mut Lent) -> Result<(), StoreError> {
-        if self.changed.is_empty() && self.hours.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         let mut earliest: std::collections::BTreeMap<(i64, &str), i64> = std::collections::BTreeMap::new();

@@ -203,7 +203,7 @@ impl Store {
         run!(&mut lent, "ping", sqlx::query("SELECT 1")).map(drop)
     }
 
-    /// How often this process wrote events: what was read before the last time may be old.
+    /// How many rows of events this process wrote, the places of steps too: what was read before the last one may be old.
     #[must_use]
     pub fn events_written(&self) -> u64 {
         self.events_written.load(Ordering::Acquire)

@@ -8,17 +8,23 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, Database, Encode, Type};
 
 use super::bulk::Value;
+use super::error::StoreError;
 
 /// Most statements that wait; few, so that the texts that SQLite keeps prepared are few.
 pub(super) const STATEMENTS_MAX: usize = 16;
+/// Fails where the statement before it changed no row, so that what follows, a commit too, is not run. What it reads is known
+/// when it runs only: SQLite works out what is constant before it runs anything.
+const FOUND: &str = "SELECT json(CASE changes() WHEN 0 THEN '' ELSE '0' END)";
 
 /// What a statement must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Must {
     /// Not fail.
     Run,
-    /// Change a row besides: [`super::StoreError::NotFound`] where it does not.
+    /// Change a row besides: [`StoreError::NotFound`] where it does not.
     Find,
+    /// Not fail, or something is not as it was taken to be: [`StoreError::Moved`].
+    Hold,
 }
 
 /// Statements that wait for the next one whose rows are wanted, or for the commit.
@@ -27,7 +33,7 @@ pub(crate) struct Together {
     pub(super) sql: String,
     pub(super) arguments: SqliteArguments,
     /// What each statement must do.
-    pub(super) musts: Vec<Must>,
+    musts: Vec<Must>,
     /// Whether the first of them begins a transaction.
     pub(super) begins: bool,
 }
@@ -40,22 +46,38 @@ impl Together {
         }
         renumber(sql, self.arguments.len(), &mut self.sql);
         add(&mut self.arguments, values).map_err(sqlx::Error::Encode)?;
-        self.musts.push(must);
+        self.musts.push(if must == Must::Hold { must } else { Must::Run });
+        if must == Must::Find {
+            self.sql.push_str("; ");
+            self.sql.push_str(FOUND);
+            self.musts.push(Must::Find);
+        }
         Ok(())
+    }
+
+    /// Adds a statement whose parameters have no numbers. It must be the first: those of SQLite count from the first on.
+    pub(super) fn begin_with(&mut self, sql: &str, arguments: SqliteArguments) {
+        self.sql.push_str(sql);
+        self.arguments = arguments;
+        self.musts.push(Must::Run);
+    }
+
+    /// How many statements wait.
+    pub(super) fn len(&self) -> usize {
+        self.musts.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.musts.len() >= STATEMENTS_MAX
     }
 
-    /// Whether it may be too late to see at the commit that a statement changed no row.
-    pub(super) fn must_find(&self) -> bool {
-        self.musts.contains(&Must::Find)
-    }
-
-    /// Whether each statement that had to change a row did, where they changed so many.
-    pub(super) fn found(&self, changed: &[u64]) -> bool {
-        self.musts.iter().zip(changed).all(|(must, changed)| *must == Must::Run || *changed > 0)
+    /// What it says that a statement failed behind so many others, if that was meant to tell something.
+    pub(super) fn told(&self, done: usize) -> Option<StoreError> {
+        match self.musts.get(done)? {
+            Must::Run => None,
+            Must::Find => Some(StoreError::NotFound),
+            Must::Hold => Some(StoreError::Moved),
+        }
     }
 }
 
@@ -102,10 +124,13 @@ mod tests {
         together.add("SELECT j ->> '$.a', $1, $10, '$' FROM t WHERE c = $1", &[2.into()], Must::Run).unwrap();
         assert_eq!(
             together.sql,
-            "BEGIN; UPDATE t SET a = $2 WHERE b = $1; SELECT j ->> '$.a', $3, $12, '$' FROM t WHERE c = $3"
+            format!(
+                "BEGIN; UPDATE t SET a = $2 WHERE b = $1; {FOUND}; SELECT j ->> '$.a', $3, $12, '$' FROM t WHERE c = $3"
+            )
         );
-        assert_eq!(together.arguments.len(), 3);
-        assert!(together.must_find());
-        assert!(together.found(&[0, 1, 0]) && !together.found(&[1, 0, 1]));
+        assert_eq!((together.arguments.len(), together.len()), (3, 4));
+        together.add("SELECT 1", &[], Must::Hold).unwrap();
+        let told = [0, 1, 2, 3, 4, 5].map(|done| together.told(done));
+        assert_eq!(told, [None, None, Some(StoreError::NotFound), None, Some(StoreError::Moved), None]);
     }
 }

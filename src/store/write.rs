@@ -7,7 +7,7 @@ use super::changes::environment_row;
 use super::error::StoreError;
 use super::lent::{Lent, Rows, both, run};
 use super::together::Must;
-use super::{EnvironmentRow, Identity, NewEnvironment, NewSecret, Store};
+use super::{Db, EnvironmentRow, Identity, NewEnvironment, NewSecret, Store};
 
 /// A write transaction. Its methods act on the environment locked last; dropping it undoes everything.
 pub struct WriteTx {
@@ -23,6 +23,10 @@ const LOCK: (&str, &str) = (
     "SELECT snapshot FROM environments WHERE number = $1",
     "SELECT snapshot FROM environments WHERE number = $1 FOR UPDATE",
 );
+
+/// Fails where an environment is at another number, or is not there.
+const HOLD: &str =
+    "SELECT json(CASE (SELECT snapshot FROM environments WHERE number = $1) WHEN $2 THEN '0' ELSE '' END)";
 
 /// A write transaction whose environment is locked.
 pub type Change = WriteTx;
@@ -53,6 +57,15 @@ impl Store {
         let mut tx = self.begin_write().await?;
         tx.lock_environment(environment).await?;
         Ok(tx)
+    }
+
+    /// Begins a change of which SQLite is told with its commit only, once [`WriteTx::assume`] said what it is made for. `None` on
+    /// PostgreSQL, where other instances change things too: there the environment is locked first.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of a write.
+    pub async fn change_at_once(&self) -> Result<Option<Change>, StoreError> {
+        if matches!(self.db, Db::Postgres(_)) { Ok(None) } else { self.begin_write().await.map(Some) }
     }
 
     /// Begins a change of an environment that may take longer than others: an import.
@@ -108,6 +121,15 @@ impl WriteTx {
         let sql = self.lent.pick(LOCK.0, LOCK.1);
         let found = self.lent.ask("lock an environment", sql, &[environment.into()]).await?;
         self.locked_at(environment, &found)
+    }
+
+    /// Takes the environment to be at `snapshot`, and makes it the one that methods act on.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] if it is not, at the latest from the commit.
+    pub async fn assume(&mut self, environment: i64, snapshot: i64) -> Result<(), StoreError> {
+        (self.environment, self.snapshot) = (environment, snapshot);
+        self.lent.write("hold a number", Must::Hold, HOLD, &[environment.into(), snapshot.into()]).await
     }
 
     /// Locks an environment, and asks for what it then is.

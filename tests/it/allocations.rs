@@ -40,6 +40,7 @@ fn shop() -> Snapshot {
             version: 1,
             state: State::Live,
             stage: Some(1),
+            stages: None,
             expired: false,
             updated_at: 0,
             updated_by: "test".into(),

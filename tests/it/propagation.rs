@@ -169,6 +169,50 @@ fn killed_behind(url: &str) {
     }
 }
 
+/// Makes a version of the flag `f` as another process would, and nothing else.
+fn change_behind(huidu: &Huidu) {
+    let url = format!("sqlite:{}", huidu.database().display());
+    block_on(crate::postgres::execute(
+        &url,
+        Engine::Sqlite,
+        r#"BEGIN IMMEDIATE;
+           UPDATE flags SET version = version + 1, updated_by = 'other' WHERE key = 'f';
+           UPDATE environments SET snapshot = snapshot + 1 WHERE number = 1;
+           INSERT INTO changes (environment, number, at, subjects)
+           SELECT 1, snapshot, 0, '{"flags":["f"]}' FROM environments WHERE number = 1;
+           COMMIT"#,
+    ));
+}
+
+#[test]
+fn a_ramp_is_made_of_what_is_stored_though_something_else_is_served() {
+    let huidu = Huidu::start();
+    huidu.create_flag(&ramp("f", 10.0, 0.0));
+    let ramped = |version: i64, percent: f64| {
+        huidu.manage("POST", "/flags/f/rollout", Some(version), &json!({"percent": percent}))
+    };
+    let mut stored = 1;
+    for percent in [20.0, 30.0, 40.0, 50.0] {
+        change_behind(&huidu);
+        // Served is the version before, for which this would have been right.
+        ramped(stored, percent).refused(412, "version_conflict");
+        change_behind(&huidu);
+        stored += 2;
+        // And this would have been wrong.
+        let changed = ramped(stored, percent).expect(200).json();
+        stored += 1;
+        assert_eq!(changed["version"], json!(stored));
+        assert_eq!(changed["flag"]["rules"][0]["serve"]["rollout"]["percent"], json!(percent));
+        change_behind(&huidu);
+        stored += 1;
+        // What changes nothing is told of what is stored too.
+        ramped(stored - 1, percent).refused(412, "version_conflict");
+        assert_eq!(ramped(stored, percent).expect(200).json()["version"], json!(stored));
+    }
+    let versions = huidu.get("/v1/environments/production/flags/f/versions", ADMIN).expect(200).json();
+    assert_eq!(versions["items"].as_array().unwrap().len(), 5, "one a change that was made here: {versions}");
+}
+
 fn reached(number: i64, at: i64, pages: i64) -> ReachedRow {
     ReachedRow { environment: 1, number, at, pages }
 }

@@ -1,12 +1,13 @@
 //! A flag as a change finds it stored.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use super::unreadable;
 use crate::engine::flag::Document;
+use crate::engine::snapshot::Snapshot;
 use crate::live::load;
 use crate::manage::ManageError;
 use crate::store::FlagRow;
@@ -14,17 +15,29 @@ use crate::store::FlagRow;
 /// The row of a flag, with its document read once, however often it is looked at.
 pub(in crate::manage) struct Held {
     row: FlagRow,
-    forms: OnceLock<Result<(Value, Document), String>>,
+    /// The document, where it is the one that decides.
+    known: Option<Arc<Document>>,
+    forms: OnceLock<Result<Forms, String>>,
 }
 
+/// A document as JSON and typed.
+type Forms = (Value, Arc<Document>);
+
 impl Held {
-    pub(in crate::manage) fn new(row: FlagRow) -> Self {
-        Self { row, forms: OnceLock::new() }
+    /// A row of the environment that decides by `snapshot`.
+    pub(in crate::manage) fn new(row: FlagRow, snapshot: Option<&Snapshot>) -> Self {
+        let flag = snapshot.and_then(|snapshot| snapshot.find(&row.key));
+        let known = flag.filter(|flag| *flag.json == *row.document).and_then(|flag| flag.document.clone());
+        Self { row, known, forms: OnceLock::new() }
     }
 
     /// The stored document as JSON and typed.
-    pub(in crate::manage) fn forms(&self) -> Result<&(Value, Document), ManageError> {
-        let read = self.forms.get_or_init(|| load::forms(&self.row.document, &self.row.sha256));
+    pub(in crate::manage) fn forms(&self) -> Result<&Forms, ManageError> {
+        let (text, sha256) = (self.row.document.as_str(), self.row.sha256.as_str());
+        let read = self.forms.get_or_init(|| match &self.known {
+            Some(known) => Ok((load::value(text, sha256)?, known.clone())),
+            None => load::forms(text, sha256).map(|(value, document)| (value, Arc::new(document))),
+        });
         read.as_ref().map_err(|why| ManageError::Invalid(vec![unreadable(why)]))
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::held::Held;
 use super::{Changed, Proposal, standing_of, state_difference, state_of};
 use crate::engine::diff::{Difference, diff};
-use crate::engine::flag::State;
+use crate::engine::flag::{Document, State};
 use crate::engine::key::FlagKey;
 use crate::live::load::checksum;
 use crate::live::{Environment, Published};
@@ -49,7 +49,10 @@ impl Manage {
     ) -> Result<Changed, ManageError> {
         let (key, created) = (edit.key.clone(), edit.row.is_none());
         let published = match self.store_flag(&mut change, &edit, &proposal).await? {
-            Some(row) => self.serve_flag(environment, change, row).await?,
+            Some(row) => {
+                let stored = (row, Some(proposal.document.clone()));
+                self.serve_flag(environment, change, stored).await?
+            }
             None => environment.published().ok_or(ManageError::NotFound("environment"))?,
         };
         Ok(Changed { published, key, warnings: proposal.warnings, created })
@@ -113,20 +116,21 @@ impl Manage {
             diff: vec![state_difference(state_of(row), state)],
         };
         let row = self.store_content(&mut change, &edit, content).await?;
-        let published = self.serve_flag(environment, change, row).await?;
+        let published = self.serve_flag(environment, change, (row, None)).await?;
         Ok(Changed { published, key: edit.key.clone(), warnings: Vec::new(), created: false })
     }
 
-    /// Commits a change of one flag with the environment's next number, and decides by it.
+    /// Commits a change of one flag with the environment's next number, and decides by it: by the document of what was stored,
+    /// if that can be read.
     pub(in crate::manage) async fn serve_flag(
         &self,
         environment: &Environment,
         change: Change,
-        row: FlagRow,
+        stored: (FlagRow, Option<Arc<Document>>),
     ) -> Result<Arc<Published>, ManageError> {
-        let (subjects, now_ms) = (json!({"flags": [row.key]}).to_string(), self.clock.now_ms());
+        let (subjects, now_ms) = (json!({"flags": [stored.0.key]}).to_string(), self.clock.now_ms());
         let number = change.commit_change(&subjects, now_ms).await?;
-        Ok(self.live.follow(environment, number, row, now_ms).await?)
+        Ok(self.live.follow(environment, number, stored, now_ms).await?)
     }
 
     /// The version of a flag that decides here: above the stored one where that fell.
@@ -195,7 +199,6 @@ impl Manage {
         }
         change.audit(audit(caller, now_ms, action, "flag", key.as_str(), &detail.to_string())).await?;
         if row.is_some() {
-            // Asked last, so that it goes with all the others.
             change.update_flag(key, before, update(&stored)).await?;
         }
         Ok(stored)

@@ -36,7 +36,7 @@ struct Read {
     key: FlagKey,
     row: Option<Held>,
     value: Value,
-    document: Document,
+    document: Arc<Document>,
     old_salt: Option<Box<str>>,
 }
 
@@ -58,7 +58,8 @@ pub(super) fn flags(
             faults.add(format!("{pointer}/key"), "duplicate_flag", format!("the flag {key:?} stands twice"));
             continue;
         }
-        match read_one(random, pointer, value, rows.remove(&key).map(Held::new), faults)? {
+        let row = rows.remove(&key).map(|row| Held::new(row, Some(snapshot)));
+        match read_one(random, pointer, value, row, faults)? {
             Some(read) => documents.push(read),
             None => {
                 unread.insert(key);
@@ -91,7 +92,14 @@ fn read_one(
     let mut own = Faults::default();
     let document = read(&value, &mut own).filter(|_| own.0.is_empty());
     add_below(&pointer, own, faults);
-    Ok(document.map(|document| Read { pointer, key: document.key.clone(), row, value, document, old_salt }))
+    Ok(document.map(|document| Read {
+        pointer,
+        key: document.key.clone(),
+        row,
+        value,
+        document: Arc::new(document),
+        old_salt,
+    }))
 }
 
 /// The flag as the snapshot would hold it after the import.
@@ -102,11 +110,12 @@ fn stored(read: &Read) -> StoredFlag {
         version: read.row.as_ref().map_or(0, |row| row.version),
         state: state_after(read.row.as_ref()),
         stage: None,
+        stages: None,
         expired: false,
         updated_at: 0,
         updated_by: "import".into(),
         json: "".into(),
-        document: Ok(Arc::new(read.document.clone())),
+        document: Ok(read.document.clone()),
     }
 }
 

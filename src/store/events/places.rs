@@ -11,7 +11,7 @@
 //! [`crate::store::LATE_AFTER_MS`]).
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,25 @@ pub(in crate::store) struct Places {
 }
 
 /// Steps and their numbers. Looked up for each event, so in no order: a step's neighbours in memory are others' steps.
-type Numbers = HashMap<Place, i64, RandomState>;
+type Numbers = HashMap<Place, i64, BuildHasherDefault<Hashed>>;
+
+/// Takes the hash that a place knows.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Steps without a place. All that is stored beyond the mark stands in it.
 #[derive(Debug)]
@@ -106,8 +124,10 @@ pub(in crate::store) struct Held<'s> {
 }
 
 /// The key of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
+    /// Of all of it, made once: it is looked for in several places.
+    hash: u64,
     environment: i64,
     /// Unit, unit attribute, step and id.
     texts: Box<str>,
@@ -116,11 +136,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn of((environment, unit, unit_attribute, step, id): StepKey<'_>) -> Self {
+    fn of((environment, unit, unit_attribute, step, id): StepKey<'_>, hasher: &RandomState) -> Self {
         let first = unit.len();
         let second = first + unit_attribute.len();
         let ends = [first, second, second + step.len()];
-        Self { environment, texts: [unit, unit_attribute, step, id].concat().into(), ends }
+        let texts: Box<str> = [unit, unit_attribute, step, id].concat().into();
+        Self { hash: hasher.hash_one((environment, &texts, ends)), environment, texts, ends }
     }
 
     fn key(&self) -> StepKey<'_> {
@@ -129,6 +150,20 @@ impl Place {
         let id = self.texts.get(third..).unwrap_or_default();
         (self.environment, text(0, first), text(first, second), text(second, third), id)
     }
+}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// What became of rows that were appended.
+pub(super) struct Appended {
+    /// Of each whether it was new.
+    pub(super) added: Vec<bool>,
+    /// Those that are stored with the commit, and have no number before.
+    last: Vec<Place>,
 }
 
 /// A stored step without a place.
@@ -162,32 +197,35 @@ impl Tail {
 
     fn learn(&mut self, stored: &[Unplaced]) {
         for row in stored {
-            self.wait(Place::of(row.key.key()), row.number);
+            self.wait(Place::of(row.key.key(), &self.hasher), row.number);
         }
         self.last = stored.last().map_or(self.last, |row| row.number);
     }
 
     fn wait(&mut self, place: Place, number: i64) {
-        self.known.add(self.hasher.hash_one(&place));
+        self.known.add(place.hash);
         self.since.get_or_insert_with(Instant::now);
         self.waiting.insert(place, number);
     }
 
-    /// Appends those of `rows`, which are of different keys, that are not stored; tells of each whether it was. They are in
-    /// the tail, and the tail is true, once the transaction is committed.
+    /// Appends those of `rows`, which are of different keys, that are not stored. They are in the tail, and the tail is true,
+    /// once the transaction is committed and [`Tail::commit`] was told. If nothing else is written before that, some are sent
+    /// with the commit.
     pub(super) async fn append(
         &mut self,
         lent: &mut Lent,
         rows: &[NewStep<'_>],
         late_before_ms: i64,
-    ) -> Result<Vec<bool>, StoreError> {
+        is_last: bool,
+    ) -> Result<Appended, StoreError> {
         // Of another process on the same file.
         self.learn(&after(lent, self.last).await?);
-        let mut places: Vec<Option<Place>> = rows.iter().map(|row| Some(Place::of(row.key()))).collect();
+        let place_of = |row: &NewStep<'_>| Some(Place::of(row.key(), &self.hasher));
+        let mut places: Vec<Option<Place>> = rows.iter().map(place_of).collect();
         for place in &mut places {
             place.take_if(|place| self.holds(place));
         }
-        let asked = places.iter().flatten().filter(|place| self.known.may_hold(self.hasher.hash_one(place)));
+        let asked = places.iter().flatten().filter(|place| self.known.may_hold(place.hash));
         let asked: Vec<&Place> = asked.collect();
         let placed = placed(lent, &asked).await?;
         let placed: BTreeSet<StepKey<'_>> = placed.iter().map(KeyRow::key).collect();
@@ -197,12 +235,13 @@ impl Tail {
         let added = places.iter().map(Option::is_some).collect();
         let new: Vec<NewStep<'_>> =
             rows.iter().zip(&places).filter_map(|(row, place)| place.as_ref().map(|_| *row)).collect();
-        let numbers = append(lent, &new).await?;
+        let is_late = |row: &NewStep<'_>| row.t < late_before_ms;
+        let numbers = append(lent, &new, is_last && !new.iter().any(is_late)).await?;
         self.last = numbers.last().copied().unwrap_or(self.last);
-        let mut late = Vec::new();
-        for ((row, place), number) in new.iter().zip(places.into_iter().flatten()).zip(numbers) {
-            if row.t < late_before_ms {
-                self.known.add(self.hasher.hash_one(&place));
+        let (mut late, mut places) = (Vec::new(), places.into_iter().flatten());
+        for ((row, number), place) in new.iter().zip(numbers).zip(places.by_ref()) {
+            if is_late(row) {
+                self.known.add(place.hash);
                 // It has its place, but the mark has to follow.
                 self.since.get_or_insert_with(Instant::now);
                 late.push(number);
@@ -211,7 +250,19 @@ impl Tail {
             }
         }
         place(lent, &late).await?;
-        Ok(added)
+        Ok(Appended { added, last: places.collect() })
+    }
+
+    /// Knows what was sent with a commit.
+    pub(super) fn commit(&mut self, appended: Appended, lent: &Lent) {
+        if appended.last.is_empty() {
+            return;
+        }
+        self.last = lent.inserted();
+        let first = self.last + 1 - appended.last.len() as i64;
+        for (number, place) in (first..).zip(appended.last) {
+            self.wait(place, number);
+        }
     }
 }
 
@@ -254,7 +305,7 @@ impl Store {
         let found = first_after(&mut lent, from).await?;
         drop(lent);
         let read = found.last().map_or(until, |row| row.number);
-        let hash = |row: Unplaced| self.places.hasher.hash_one(Place::of(row.key.key()));
+        let hash = |row: Unplaced| Place::of(row.key.key(), &self.places.hasher).hash;
         // Before events have to wait.
         let hashes: Vec<u64> = found.into_iter().map(hash).collect();
         let mut place = self.places.tail.lock().await;
@@ -356,7 +407,8 @@ impl Store {
             let Some(last) = found.last().map(|row| row.number) else {
                 return Ok(Tail::new(placed, self.places.hasher.clone()));
             };
-            let rows = found.iter().map(|row| (Place::of(row.key.key()), row.number)).collect();
+            let place = |row: &Unplaced| (Place::of(row.key.key(), &self.places.hasher), row.number);
+            let rows = found.iter().map(place).collect();
             self.write_places(&rows, last).await?;
             placed = last;
         }
@@ -382,7 +434,7 @@ impl Store {
                 short if short < PIECE_TOOK.1 => (size * 2).min(PIECE.1),
                 _ => size,
             };
-            self.events_written.fetch_add(1, std::sync::atomic::Ordering::Release);
+            self.events_written.fetch_add(piece.len() as u64, std::sync::atomic::Ordering::Release);
         }
         let mut lent = self.writer("mark placed steps", self.deadlines.write).await?;
         each!(&mut lent, "mark placed steps",
@@ -425,20 +477,23 @@ async fn placed(lent: &mut Lent, asked: &[&Place]) -> Result<Vec<KeyRow>, StoreE
         postgres _c => std::future::ready(Ok(Vec::new())))
 }
 
-/// Appends steps; tells their numbers.
-async fn append(lent: &mut Lent, rows: &[NewStep<'_>]) -> Result<Vec<i64>, StoreError> {
-    each!(lent, "append steps",
-        sqlite c => async {
-            let mut numbers = Vec::with_capacity(rows.len());
-            for (sql, part) in APPEND.parts(rows) {
-                let done = sqlx::query_with(sql, APPEND.arguments(part)?).execute(&mut *c).await?;
-                // The rows of a statement take numbers that follow each other: nobody else writes.
-                let after = done.last_insert_rowid() + 1;
-                numbers.extend((1..=part.len() as i64).rev().map(|back| after - back));
-            }
-            Ok(numbers)
-        },
-        postgres _c => std::future::ready(Ok(Vec::new())))
+/// Appends steps; tells their numbers, but for those that go with the commit if that `is_next`.
+async fn append(lent: &mut Lent, rows: &[NewStep<'_>], is_next: bool) -> Result<Vec<i64>, StoreError> {
+    let what = "append steps";
+    let (mut numbers, mut parts) = (Vec::with_capacity(rows.len()), APPEND.parts(rows).peekable());
+    while let Some((sql, part)) = parts.next() {
+        let arguments = APPEND.arguments(part).map_err(|error| StoreError::of(what, &error))?;
+        if is_next && parts.peek().is_none() {
+            lent.insert_later(what, sql, arguments).await?;
+            break;
+        }
+        let last = each!(lent, what,
+            sqlite c => async { Ok(sqlx::query_with(sql, arguments).execute(c).await?.last_insert_rowid()) },
+            postgres _c => std::future::ready(Ok(0)))?;
+        // The rows of a statement take numbers that follow each other: nobody else writes.
+        numbers.extend((1..=part.len() as i64).rev().map(|back| last + 1 - back));
+    }
+    Ok(numbers)
 }
 
 async fn place(lent: &mut Lent, rows: &[i64]) -> Result<(), StoreError> {

@@ -3,20 +3,25 @@
 use huidu::store::{FlagUpdate, StageRow, StoreError};
 
 use super::{content, environment, flag, flag_key, insert, version};
-use crate::postgres::on_both_engines;
+use crate::postgres::{Engine, on_both_engines};
 
 on_both_engines! {
     async fn a_stale_version_is_refused_and_changes_nothing(db) {
         let environment = environment(&db, "production").await;
         flag(&db, environment, "a").await;
         let mut change = db.change(environment).await.unwrap();
-        assert_eq!(change.update_flag(&flag_key("a"), 1, content("{\"on\":1}", 8)).await.unwrap(), 2);
+        change.update_flag(&flag_key("a"), 1, content("{\"on\":1}", 8)).await.unwrap();
         change.commit_change(r#"{"flags":["a"]}"#, 8).await.unwrap();
 
+        for key in ["a", "b"] {
+            let mut change = db.change(environment).await.unwrap();
+            let mut told = change.update_flag(&flag_key(key), 1, content("{}", 9)).await;
+            if told.is_ok() {
+                told = change.commit_change("{}", 9).await.map(drop);
+            }
+            assert_eq!(told, Err(StoreError::NotFound), "{key}");
+        }
         let mut change = db.change(environment).await.unwrap();
-        let refused = change.update_flag(&flag_key("a"), 1, content("{}", 9)).await;
-        assert_eq!(refused, Err(StoreError::Conflict { current: 2, sent: 1 }));
-        assert_eq!(change.update_flag(&flag_key("b"), 1, content("{}", 9)).await, Err(StoreError::NotFound));
         assert_eq!(insert(&mut change, "a").await, Err(StoreError::Exists));
         // A refusal leaves the transaction usable.
         insert(&mut change, "c").await.unwrap();
@@ -51,6 +56,23 @@ on_both_engines! {
         assert_eq!(db.change(environment).await.unwrap().snapshot(), 1, "no number was taken");
     }
 
+    async fn a_change_for_a_number_that_is_not_stored_is_refused_as_a_whole(db) {
+        let environment = environment(&db, "production").await;
+        flag(&db, environment, "a").await;
+        let before = db.counts(environment).await.unwrap();
+        for (place, number, told) in [(environment, 1, Ok(2)), (environment, 1, Err(StoreError::Moved)), (99, 0, Err(StoreError::Moved))] {
+            let Some(mut change) = db.change_at_once().await.unwrap() else {
+                assert_eq!(db.engine, Engine::Postgres, "there it is locked first");
+                return;
+            };
+            change.assume(place, number).await.unwrap();
+            change.append_version(&version(1, 7 + number)).await.unwrap();
+            assert_eq!(change.commit_change("{}", 9).await, told, "{place} {number}");
+        }
+        let after = db.counts(environment).await.unwrap();
+        assert_eq!((after.versions, after.flags), (before.versions + 1, before.flags));
+    }
+
     async fn what_is_asked_sees_all_that_was_written_before_it(db) {
         let environment = environment(&db, "production").await;
         let (mut change, none) = db.change_of_flag(environment, &flag_key("a")).await.unwrap();
@@ -62,7 +84,7 @@ on_both_engines! {
         let before = change.flag(&flag_key("a")).await.unwrap().unwrap();
         assert_eq!(before.version, 1);
         change.raise_version(&flag_key("a"), 40).await.unwrap();
-        assert_eq!(change.update_flag(&flag_key("a"), 40, content("{}", 9)).await.unwrap(), 41);
+        change.update_flag(&flag_key("a"), 40, content("{}", 9)).await.unwrap();
         change.append_version(&version(number, 41)).await.unwrap();
         change.commit_change(r#"{"flags":["a"]}"#, 9).await.unwrap();
         assert_eq!(db.counts(environment).await.unwrap().versions, 41);
