@@ -285,12 +285,10 @@ impl Manage {
         make: impl Fn(Change, Option<Held>) -> F + Send + Sync,
     ) -> Result<Changed, ManageError> {
         if let Some((change, row)) = self.begin_served_flag(environment, key).await? {
-            let served = change.snapshot();
             match Box::pin(make(change, Some(row))).await {
-                Ok(changed) if changed.published.snapshot.number() > served => return Ok(changed),
-                Err(error) if error.is_of_commit() => return Err(error),
-                // What is served may not be stored: neither a refusal nor that nothing changes is certain.
-                Ok(_) | Err(_) => {}
+                // What is served may not be stored: a refusal says nothing.
+                Err(error) if !error.is_of_commit() => {}
+                told => return told,
             }
         }
         let (change, row) = self.begin_flag(environment, key).await?;

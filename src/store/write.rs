@@ -16,6 +16,7 @@ pub struct WriteTx {
     pub(super) environment: i64,
     snapshot: i64,
     keys_locked: bool,
+    assumed: bool,
 }
 
 /// Locks an environment's row; on SQLite nobody else writes anyway.
@@ -46,7 +47,7 @@ impl Store {
     /// Any [`StoreError`] of a write.
     pub async fn begin_write_within(&self, within: Duration) -> Result<WriteTx, StoreError> {
         let lent = self.write_transaction("begin a write", within).await?;
-        Ok(WriteTx { lent, environment: 0, snapshot: 0, keys_locked: false })
+        Ok(WriteTx { lent, environment: 0, snapshot: 0, keys_locked: false, assumed: false })
     }
 
     /// Begins a change of an environment: nobody else changes it until this ends.
@@ -123,12 +124,18 @@ impl WriteTx {
         self.locked_at(environment, &found)
     }
 
+    /// Whether the environment is only taken to be at its number.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.assumed
+    }
+
     /// Takes the environment to be at `snapshot`, and makes it the one that methods act on.
     ///
     /// # Errors
     /// [`StoreError::Moved`] if it is not, at the latest from the commit.
     pub async fn assume(&mut self, environment: i64, snapshot: i64) -> Result<(), StoreError> {
-        (self.environment, self.snapshot) = (environment, snapshot);
+        (self.environment, self.snapshot, self.assumed) = (environment, snapshot, true);
         self.lent.write("hold a number", Must::Hold, HOLD, &[environment.into(), snapshot.into()]).await
     }
 

@@ -14,7 +14,7 @@ use crate::live::load::checksum;
 use crate::live::{Environment, Published};
 use crate::manage::stage::{self, Form, Move, Standing};
 use crate::manage::{Caller, Manage, ManageError, audit};
-use crate::store::{Change, FlagRow, FlagUpdate, NewFlag, StageRow, VersionRow};
+use crate::store::{Change, FlagRow, FlagUpdate, NewFlag, StageRow, StoreError, VersionRow};
 
 /// A change of one flag, inside a transaction that has locked its environment.
 pub(in crate::manage) struct Edit<'e> {
@@ -53,6 +53,8 @@ impl Manage {
                 let stored = (row, Some(proposal.document.clone()));
                 self.serve_flag(environment, change, stored).await?
             }
+            // That nothing changes is known only of what is stored.
+            None if change.is_assumed() => return Err(StoreError::Moved.into()),
             None => environment.published().ok_or(ManageError::NotFound("environment"))?,
         };
         Ok(Changed { published, key, warnings: proposal.warnings, created })
