@@ -384,7 +384,7 @@ def under_pressure(server, case, arguments):
                 "ratio": middle([two["p99_ms"] / one["p99_ms"] for one, two in zip(quiet, busy)]),
                 "quiet_rate": middle([run["rate"] for run in quiet]),
                 "busy_rate": middle([run["rate"] for run in busy]),
-                "beside_per_second": beside[-1],
+                "beside_per_second": {what: statistics.median(round[what] for round in beside) for what in beside[0]},
             }
         )
     return rows
