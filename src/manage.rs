@@ -126,7 +126,9 @@ impl ManageError {
     /// Whether a change may be stored all the same, or would fail again.
     fn is_of_commit(&self) -> bool {
         match self {
-            Self::Store(error) => *error != StoreError::Moved,
+            // A statement that is refused ends the transaction before its commit.
+            Self::Store(StoreError::Moved | StoreError::NotFound | StoreError::Exists) => false,
+            Self::Store(_) => true,
             Self::Live(_) | Self::Random(_) => true,
             _ => false,
         }

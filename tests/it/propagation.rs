@@ -209,6 +209,14 @@ fn a_ramp_is_made_of_what_is_stored_though_something_else_is_served() {
         ramped(stored - 1, percent).refused(412, "version_conflict");
         assert_eq!(ramped(stored, percent).expect(200).json()["version"], json!(stored));
     }
+    // Not even the number says that this flag is another one.
+    let url = format!("sqlite:{}", huidu.database().display());
+    block_on(crate::postgres::execute(
+        &url,
+        Engine::Sqlite,
+        "UPDATE flags SET version = version + 1 WHERE key = 'f'",
+    ));
+    ramped(stored, 60.0).refused(412, "version_conflict");
     let versions = huidu.get("/v1/environments/production/flags/f/versions", ADMIN).expect(200).json();
     assert_eq!(versions["items"].as_array().unwrap().len(), 5, "one a change that was made here: {versions}");
 }
