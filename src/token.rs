@@ -53,6 +53,8 @@ pub enum Purpose {
     Exposure = 1,
     /// Leave to listen to an environment's changes.
     Stream = 2,
+    /// The mark of an answer: no token, but its keys are of a nonce of their own, so that no mark is a token's tag.
+    Answer = 3,
 }
 
 /// Why a token is refused.
@@ -232,6 +234,14 @@ impl TokenKeys {
         let text = sealed.text(place);
         out.extend_from_slice(text.unwrap_or_default());
         text.is_some()
+    }
+
+    /// A mark of `body` and of what stands `beside` it, both read as they are: equal for equal ones of one environment, day and
+    /// newest key, and for others only by a chance of 2^-127. It says nothing of either. `None` as for [`Self::sealer`].
+    #[must_use]
+    pub fn mark(&self, environment: i64, day: i64, body: &[u8], beside: &[u8]) -> Option<u128> {
+        let sealer = self.sealer_for(Purpose::Answer, environment, day)?;
+        Some(u128::from_be_bytes(sealer.keys.tag(body, beside)))
     }
 
     fn sealer_for(&self, purpose: Purpose, environment: i64, day: i64) -> Option<Sealer<'_>> {

@@ -53,16 +53,6 @@ pub struct Variant {
     pub key: VariantKey,
     /// Its value as JSON text.
     pub json: Box<str>,
-    /// How the answer of OFREP that serves it begins, up to the reason.
-    pub ofrep: Box<str>,
-}
-
-impl Variant {
-    /// The variant `key` of `flag`, whose value is written `json`. Keys need no escape.
-    fn new(flag: &FlagKey, key: &VariantKey, json: &str) -> Self {
-        let ofrep = format!(r#"{{"key":"{flag}","value":{json},"variant":"{key}","reason":""#);
-        Self { key: key.clone(), json: json.into(), ofrep: ofrep.into() }
-    }
 }
 
 /// A compiled rule.
@@ -398,7 +388,7 @@ impl Compiled {
         let variants: Box<[Variant]> = document
             .variants
             .iter()
-            .map(|(key, value)| Variant::new(&document.key, key, value.json()))
+            .map(|(key, value)| Variant { key: key.clone(), json: value.json().into() })
             .collect();
         let place = |key: &VariantKey| -> Result<u16, String> {
             let at = variants

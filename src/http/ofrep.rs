@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
 use actix_web::http::{StatusCode, header};
+use smallvec::SmallVec;
 
 use super::access::Access;
 use super::problem::{Code, Problem};
@@ -131,17 +132,25 @@ async fn bulk(
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
     let epoch = stream_epoch(service.clock.now_ms());
-    let tag = entity_tag(body, &access.actor, published, service.clock.today(), epoch);
+    let tag = entity_tag(body, &access.actor, published, epoch, service);
     let read = || read(body, &access.actor, published);
     // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
-    if fresh(head, published) && (matches(head, &tag, false) || matches(head, &tag, true) && read().is_ok()) {
+    if let Some(tag) = &tag
+        && fresh(head, published)
+        && (matches(head, tag, false) || matches(head, tag, true) && read().is_ok())
+    {
         return Ok(HttpResponse::NotModified()
-            .insert_header((header::ETAG, tag))
+            .insert_header((header::ETAG, tag.as_str()))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());
     }
     let answer = |parsed: &Parsed<'_>, fetched: &Fetched| {
-        bulk_answer(&Asked::of(published, &access.actor, &parsed.context, service), &tag, epoch, fetched)
+        bulk_answer(
+            &Asked::of(published, &access.actor, &parsed.context, service),
+            tag.as_deref(),
+            epoch,
+            fetched,
+        )
     };
     if !published.snapshot.reads_through() {
         return Ok(answer(&read()?, &Fetched::default()));
@@ -154,7 +163,7 @@ async fn bulk(
     .await
 }
 
-fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) -> HttpResponse {
+fn bulk_answer(asked: &Asked<'_, '_>, tag: Option<&str>, epoch: i64, fetched: &Fetched) -> HttpResponse {
     let snapshot = &asked.published.snapshot;
     let flags = snapshot.flags().len();
     let answered = asked.decide(snapshot.sorted(), flags, fetched);
@@ -186,7 +195,7 @@ fn bulk_answer(asked: &Asked<'_, '_>, tag: &str, epoch: i64, fetched: &Fetched) 
     out.extend_from_slice(b"}}");
     let mut response = json(StatusCode::OK, out);
     // An answer that could not read everything must not be kept as the newest.
-    if readable && let Ok(tag) = header::HeaderValue::from_str(tag) {
+    if readable && let Some(Ok(tag)) = tag.map(header::HeaderValue::from_str) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -205,19 +214,24 @@ fn write_event_streams(pass: &StreamPass<'_>, service: &Service, out: &mut Vec<u
     }
 }
 
-/// Hashes everything that the answer depends on: body, key, snapshot, day (of the tokens), epoch (of the stream), and
-/// what this instance shut by itself.
-fn entity_tag(body: &[u8], actor: &Actor, published: &Published, day: i64, epoch: i64) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(body).update(actor.id.as_bytes());
-    for number in
-        [published.snapshot.environment_number(), published.snapshot.number(), day, epoch, published.expired]
-    {
-        hasher.update(&number.to_le_bytes());
+/// A mark of everything that the answer depends on: body, key, snapshot, day (of the tokens), epoch (of the stream), and
+/// what this instance shut by itself. Without a key of tokens, none: an answer with them would have the same.
+fn entity_tag(
+    body: &[u8],
+    actor: &Actor,
+    published: &Published,
+    epoch: i64,
+    service: &Service,
+) -> Option<String> {
+    let snapshot = &published.snapshot;
+    let mut beside: SmallVec<[u8; 64]> = SmallVec::new();
+    for number in [snapshot.number(), epoch, published.expired] {
+        beside.extend_from_slice(&number.to_le_bytes());
     }
-    let mut hash = [0; 16];
-    hasher.finalize_xof().fill(&mut hash);
-    format!("\"{:032x}\"", u128::from_be_bytes(hash))
+    beside.extend_from_slice(actor.id.as_bytes());
+    let (environment, day) = (snapshot.environment_number(), service.clock.today());
+    let mark = service.live.secrets_now().tokens.mark(environment, day, body, &beside)?;
+    Some(format!("\"{mark:032x}\""))
 }
 
 /// The number that a client was told of: what stands in the query, which need not be one.
@@ -292,13 +306,12 @@ impl<'a, 'c> Asked<'a, 'c> {
 }
 
 fn write_success(asked: &Asked<'_, '_>, decision: &Decision<'_>, token: Option<&[u8]>, out: &mut Vec<u8>) {
-    let beside = asked.published.beside(decision.flag);
-    let (Some(variant), Some(beside), Ok(served)) = (decision.variant(), beside, decision.result) else {
+    let Ok(served) = decision.result else { return };
+    let Some(ready) = asked.published.beside(decision.flag).and_then(|beside| beside.ofrep(served.variant))
+    else {
         return;
     };
-    out.extend_from_slice(variant.ofrep.as_bytes());
-    out.extend_from_slice(served.reason.as_ofrep().as_bytes());
-    out.extend_from_slice(beside.ofrep_end().as_bytes());
+    out.extend_from_slice(ready.as_bytes());
     if let (true, Some(rule)) = (asked.actor.role.sees_rules(), decision.rule()) {
         out.extend_from_slice(b",\"rule\":\"");
         out.extend_from_slice(rule.id.as_str().as_bytes());
@@ -309,7 +322,9 @@ fn write_success(asked: &Asked<'_, '_>, decision: &Decision<'_>, token: Option<&
         out.extend_from_slice(token);
         out.push(b'"');
     }
-    out.extend_from_slice(b"}}");
+    out.extend_from_slice(b"},\"reason\":\"");
+    out.extend_from_slice(served.reason.as_ofrep().as_bytes());
+    out.extend_from_slice(b"\"}");
 }
 
 fn write_failure(flag: &CompiledFlag, error: DecisionError, out: &mut Vec<u8>) {

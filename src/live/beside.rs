@@ -2,7 +2,7 @@
 //! its snapshot is published. The engine knows neither metrics nor tokens.
 
 use super::meters::FlagMeters;
-use crate::engine::compile::CompiledFlag;
+use crate::engine::compile::{CompiledFlag, Variant};
 use crate::engine::decision::{Arm, Decision};
 use crate::engine::flag::Rule;
 use crate::engine::key::VariantKey;
@@ -18,7 +18,8 @@ pub struct Beside {
     pub(super) meters: FlagMeters,
     /// By rule.
     statements: Box<[Box<[Statement]>]>,
-    ofrep_end: Box<str>,
+    /// By variant, how OFREP's answer begins: everything but reason, rule and token.
+    ofrep: Box<[Box<str>]>,
 }
 
 impl Beside {
@@ -32,8 +33,7 @@ impl Beside {
         Self {
             meters: FlagMeters::new(metrics, environment, flag, old),
             statements: statements(flag),
-            ofrep_end: format!(r#"","metadata":{{"flagSetId":"{environment}","version":{}"#, flag.version)
-                .into(),
+            ofrep: flag.variants().iter().map(|variant| ofrep(environment, flag, variant)).collect(),
         }
     }
 
@@ -45,11 +45,19 @@ impl Beside {
         statements.iter().find(of).map(|(_, _, statement)| &**statement)
     }
 
-    /// What stands in an answer of OFREP behind the reason, as far as it is the same for all.
+    /// How an answer of OFREP begins that serves the variant at `variant`: all that is the same whoever asks, its metadata open.
     #[must_use]
-    pub fn ofrep_end(&self) -> &str {
-        &self.ofrep_end
+    #[inline]
+    pub fn ofrep(&self, variant: u16) -> Option<&str> {
+        self.ofrep.get(usize::from(variant)).map(|text| &**text)
     }
+}
+
+/// Keys need no escape.
+fn ofrep(environment: &str, flag: &CompiledFlag, variant: &Variant) -> Box<str> {
+    let (key, version, Variant { key: served, json }) = (&flag.key, flag.version, variant);
+    let metadata = format!(r#"{{"flagSetId":"{environment}","version":{version}"#);
+    format!(r#"{{"key":"{key}","value":{json},"variant":"{served}","metadata":{metadata}"#).into()
 }
 
 fn statements(flag: &CompiledFlag) -> Box<[Box<[Statement]>]> {

@@ -1,6 +1,7 @@
 //! The tokens of one answer: their statements are gathered, then sealed together and written as text together, which takes
 //! each the least time.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use base64::Engine as _;
@@ -15,11 +16,26 @@ const BYTES_EXPECTED: usize = 160;
 const BLOCK: usize = 24;
 const BLOCKS_FROM: usize = 128;
 
+/// What a thread keeps of the room for the tokens of one answer, for its next one: taking kilobytes anew each time, and
+/// clearing them, takes as long as writing the texts does.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// Room for the tokens of an answer, as bytes and as text; what stands in the texts is of no meaning.
+#[derive(Default)]
+struct Room {
+    bytes: Vec<u8>,
+    texts: Vec<u8>,
+}
+
+thread_local! {
+    static ROOM: Cell<Room> = Cell::default();
+}
+
 /// Statements to be sealed.
 pub struct Batch<'k> {
     sealer: Sealer<'k>,
-    /// Head, statement and room for a tag of each, on a multiple of three: there a text begins on four characters.
-    bytes: Vec<u8>,
+    /// Its bytes: head, statement and room for a tag of each, on a multiple of three: there a text begins on four characters.
+    room: Room,
     /// Where each statement stands.
     statements: SmallVec<[Range<usize>; 2]>,
 }
@@ -27,19 +43,28 @@ pub struct Batch<'k> {
 /// Tokens as base64url text.
 #[derive(Default)]
 pub struct Sealed {
-    texts: Vec<u8>,
+    room: Room,
     tokens: SmallVec<[Range<usize>; 2]>,
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        let room = std::mem::take(&mut self.room);
+        // A thread that ends has no place for it any more.
+        if (1..=KEPT_BYTES_MAX).contains(&(room.bytes.capacity() + room.texts.capacity())) {
+            let _kept = ROOM.try_with(|kept| kept.set(room));
+        }
+    }
 }
 
 impl<'k> Batch<'k> {
     /// A batch of about `tokens`.
     #[must_use]
     pub fn new(sealer: Sealer<'k>, tokens: usize) -> Self {
-        Self {
-            sealer,
-            bytes: Vec::with_capacity(BLOCKS_FROM + tokens * BYTES_EXPECTED),
-            statements: SmallVec::with_capacity(tokens),
-        }
+        let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
+        room.bytes.clear();
+        room.bytes.reserve(BLOCKS_FROM + tokens * BYTES_EXPECTED);
+        Self { sealer, room, statements: SmallVec::with_capacity(tokens) }
     }
 
     /// Adds a statement: what was decided (see [`super::decided`]), for whom, and with which attributes; its place among the
@@ -65,7 +90,7 @@ impl<'k> Batch<'k> {
 
     /// Adds what `write` writes.
     pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let out = &mut self.bytes;
+        let out = &mut self.room.bytes;
         out.extend_from_slice(&self.sealer.head);
         let from = out.len();
         write(out);
@@ -77,16 +102,20 @@ impl<'k> Batch<'k> {
 
     /// Seals them all.
     #[must_use]
-    pub fn seal(mut self) -> Sealed {
-        if self.statements.is_empty() {
-            return Sealed::default();
+    pub fn seal(self) -> Sealed {
+        let Self { sealer, room: Room { mut bytes, mut texts }, statements } = self;
+        if statements.is_empty() {
+            return Sealed { room: Room { bytes, texts }, tokens: SmallVec::new() };
         }
-        self.sealer.keys.seal_all(&self.sealer.head, &mut self.bytes, &self.statements);
+        sealer.keys.seal_all(&sealer.head, &mut bytes, &statements);
         // The library takes 24 bytes at a time where it has 128 or more, while 32 are there: zeros stand behind the last.
-        let padded = (self.bytes.len().next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
-        self.bytes.resize(padded, 0);
-        let mut texts = vec![0; padded.div_ceil(3) * 4];
-        if self.sealer.base64.encode_slice(&self.bytes, &mut texts).is_err() {
+        let padded = (bytes.len().next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
+        bytes.resize(padded, 0);
+        let length = padded.div_ceil(3) * 4;
+        if texts.len() < length {
+            texts.resize(length, 0);
+        }
+        if sealer.base64.encode_slice(&bytes, &mut texts).is_err() {
             return Sealed::default();
         }
         let text = |statement: &Range<usize>| {
@@ -94,7 +123,7 @@ impl<'k> Batch<'k> {
             let at = from / 3 * 4;
             at..at + ((to - from) * 4).div_ceil(3)
         };
-        Sealed { texts, tokens: self.statements.iter().map(text).collect() }
+        Sealed { tokens: statements.iter().map(text).collect(), room: Room { bytes, texts } }
     }
 }
 
@@ -103,6 +132,6 @@ impl Sealed {
     #[must_use]
     #[inline]
     pub fn text(&self, place: usize) -> Option<&[u8]> {
-        self.texts.get(self.tokens.get(place)?.clone())
+        self.room.texts.get(self.tokens.get(place)?.clone())
     }
 }

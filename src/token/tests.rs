@@ -243,3 +243,61 @@ fn there_is_no_sealer_for_numbers_out_of_range() {
     assert!(keys.seal_stream(&pass(), &mut out));
     assert_eq!(out, [b"before", seal_stream(&keys, &pass()).as_bytes()].concat());
 }
+
+#[test]
+fn a_mark_is_the_same_for_the_same_and_for_nothing_else() {
+    let mark = |keys: &TokenKeys, body: &[u8], beside: &[u8]| keys.mark(2, TODAY, body, beside);
+    let first = mark(&keys(), b"body", b"beside");
+    assert!(first.is_some());
+    assert_eq!(mark(&keys(), b"body", b"beside"), first, "of another process");
+    for (body, beside) in [
+        (&b"bodyb"[..], &b"eside"[..]),
+        (b"bod", b"beside"),
+        (b"body\0", b"beside"),
+        (b"", b""),
+        (b"beside", b"body"),
+    ] {
+        assert_ne!(mark(&keys(), body, beside), first, "{body:?} {beside:?}");
+    }
+    assert_ne!(keys().mark(1, TODAY, b"body", b"beside"), first);
+    assert_ne!(keys().mark(2, TODAY + 1, b"body", b"beside"), first);
+    assert_ne!(mark(&TokenKeys::new([(1, [4; 32])]), b"body", b"beside"), first);
+    assert_ne!(
+        mark(&TokenKeys::new([(2, [3; 32])]), b"body", b"beside"),
+        first,
+        "a rotated key makes other tokens"
+    );
+    assert_eq!(mark(&TokenKeys::new([]), b"body", b"beside"), None);
+}
+
+#[test]
+fn no_mark_is_the_tag_of_a_token() {
+    let keys = keys();
+    for sealer in [keys.sealer(1, TODAY), keys.sealer_for(Purpose::Stream, 1, TODAY)] {
+        let tag = sealer.unwrap().keys.tag(b"head", b"body");
+        assert_ne!(keys.mark(1, TODAY, b"head", b"body"), Some(u128::from_be_bytes(tag)));
+    }
+}
+
+#[test]
+fn large_answers_and_small_ones_take_turns_in_one_thread() {
+    let keys = keys();
+    let tokens = |count: usize| {
+        let mut batch = Batch::new(keys.sealer(1, TODAY).unwrap(), count);
+        for at in 0..count {
+            let unit = format!("unit-{at}");
+            batch.push(b"decided", &unit, None, std::iter::empty::<(&str, &str)>());
+        }
+        let sealed = batch.seal();
+        (0..count).map(|at| sealed.text(at).unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    let many = tokens(2_000);
+    for count in [1, 300, 2, 0, 2_000, 31] {
+        assert_eq!(tokens(count), many[..count]);
+    }
+    // Two at once in a thread.
+    let mut one = Batch::new(keys.sealer(1, TODAY).unwrap(), 1);
+    let place = one.push(b"decided", "unit-0", None, std::iter::empty::<(&str, &str)>());
+    assert_eq!(tokens(3), many[..3]);
+    assert_eq!(one.seal().text(place).unwrap(), many[0]);
+}
