@@ -12,8 +12,9 @@ use crate::engine::asks::{Fetched, Wanted};
 use crate::engine::compile::CompiledFlag;
 use crate::engine::context::{Context, Element, Operand};
 use crate::engine::decision::Decision;
-use crate::engine::evaluate::evaluate;
+use crate::engine::evaluate::{evaluate, evaluate_among};
 use crate::engine::explain::Silent;
+use crate::engine::memo::Memo;
 use crate::engine::number::Number;
 use crate::engine::snapshot::Snapshot;
 use crate::live::{Live, Published};
@@ -22,6 +23,8 @@ use crate::token::batch::{Batch, Sealed};
 
 /// Longest captured value in bytes.
 pub const CAPTURED_BYTES_MAX: usize = 64;
+/// So many flags of an answer are many: what they have in common is evaluated once.
+const MANY: usize = 4;
 /// What stands for a captured attribute that was not sent.
 pub const NOT_SENT: &str = "(none)";
 
@@ -38,18 +41,6 @@ pub async fn fetch<'f>(
         wanted.add(snapshot, flag, context);
     }
     if wanted.is_empty() { Fetched::default() } else { live.read_through().fetch(snapshot, wanted).await }
-}
-
-/// Decides one flag and counts the decision.
-fn one<'s>(
-    published: &'s Published,
-    flag: &'s CompiledFlag,
-    context: &Context<'_>,
-    fetched: &Fetched,
-) -> Decision<'s> {
-    let decision = uncounted(&published.snapshot, flag, context, fetched);
-    published.count(&decision);
-    decision
 }
 
 /// Decides one flag without counting: for checks, not for shoppers.
@@ -97,8 +88,13 @@ pub fn all<'s>(
 ) -> Answered<'s> {
     let mut batch = sealer.map(|sealer| Batch::new(sealer, expected));
     let mut decisions = SmallVec::with_capacity(expected);
+    let memo = (expected >= MANY).then(Memo::default);
     for flag in flags {
-        let decision = one(published, flag, context, fetched);
+        let decision = match &memo {
+            None => uncounted(&published.snapshot, flag, context, fetched),
+            Some(memo) => evaluate_among(&published.snapshot, flag, context, fetched, memo),
+        };
+        published.count(&decision);
         let place = batch.as_mut().and_then(|batch| state(published, &decision, context, batch));
         decisions.push((decision, place));
     }

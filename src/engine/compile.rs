@@ -9,6 +9,7 @@ use super::condition::{Condition, Names};
 use super::flag::{self, Attribute, Document, Match, Scope, State};
 use super::index::{AudienceIndex, FlagIndex};
 use super::key::{FlagKey, PlacementKey, RuleId, VariantKey};
+use super::memo::Fingerprint;
 use super::share::{PPM, Share};
 
 /// Finds what a document names.
@@ -61,6 +62,8 @@ pub struct Rule {
     /// Its id.
     pub id: RuleId,
     pub(super) when: Condition,
+    /// What `when` is, whichever flag it stands in.
+    pub(super) fingerprint: Fingerprint,
     pub(super) serve: Serve,
 }
 
@@ -485,7 +488,8 @@ fn compile_rule(
             Serve::Rollout { percent: rollout.percent, control: rollout.control, split }
         }
     };
-    Ok(Rule { id: rule.id.clone(), when: Condition::compile(&rule.when, names)?, serve })
+    let fingerprint = Fingerprint::of(names.unit, &rule.when);
+    Ok(Rule { id: rule.id.clone(), when: Condition::compile(&rule.when, names)?, fingerprint, serve })
 }
 
 fn compile_prerequisites(document: &Document, lookup: &dyn Lookup) -> Result<Box<[Prerequisite]>, String> {

@@ -9,9 +9,10 @@ use super::compile::{CompiledFlag, Gate, Serve};
 use super::condition::{Cause, Condition, Truth};
 use super::context::{Context, Item};
 use super::decision::{Arm, Decision, DecisionError, Eligibility, Reason, Served};
-use super::explain::{Outcome, Step, Trace};
+use super::explain::{Outcome, Silent, Step, Trace};
 use super::flag::Match;
 use super::membership::Memberships;
+use super::memo::Memo;
 use super::share::{PPM, Share};
 use super::snapshot::Snapshot;
 
@@ -27,9 +28,28 @@ pub fn evaluate<'s, M: Memberships, T: Trace>(
     memberships: &M,
     trace: &mut T,
 ) -> Decision<'s> {
-    let scene = Scene { snapshot, context, memberships, item: None };
+    within(&Scene { snapshot, context, memberships, item: None, memo: None }, flag, trace)
+}
+
+/// Decides `flag` as one of many for the same context: what flags before it found out of the request stands in `memo`.
+#[must_use]
+pub fn evaluate_among<'s, M: Memberships>(
+    snapshot: &Snapshot,
+    flag: &'s CompiledFlag,
+    context: &Context<'_>,
+    memberships: &M,
+    memo: &Memo,
+) -> Decision<'s> {
+    within(&Scene { snapshot, context, memberships, item: None, memo: Some(memo) }, flag, &mut Silent)
+}
+
+fn within<'s, M: Memberships, T: Trace>(
+    scene: &Scene<'_, '_, M>,
+    flag: &'s CompiledFlag,
+    trace: &mut T,
+) -> Decision<'s> {
     let mut goods = None;
-    let result = decide(&scene, flag, 0, &mut goods, trace);
+    let result = decide(scene, flag, 0, &mut goods, trace);
     Decision { flag, result, goods }
 }
 
@@ -116,7 +136,7 @@ fn apply_rules<M: Memberships, T: Trace>(
     let compiled = &*flag.compiled;
     for (at, rule) in (0..).zip(&compiled.rules) {
         trace.open(Step::Rule(rule));
-        let truth = scene.truth(&rule.when, trace);
+        let truth = scene.rule(rule, trace);
         trace.close(Outcome::Truth(truth));
         match truth {
             Truth::True => {}

@@ -212,7 +212,7 @@ impl AudienceKind {
 }
 
 /// A condition as written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// True if all are.
     AllOf(Vec<Condition>),
@@ -237,7 +237,7 @@ pub enum Condition {
 }
 
 /// How two things are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Order {
     /// `lt`, `before`.
     Less,
@@ -266,7 +266,7 @@ impl Order {
 }
 
 /// A list in a condition: one type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum List {
     /// Texts, or nothing.
     Texts(Vec<Box<str>>),
@@ -277,7 +277,7 @@ pub enum List {
 }
 
 /// A scalar in a condition.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scalar {
     /// Text.
     Text(Box<str>),
@@ -288,7 +288,7 @@ pub enum Scalar {
 }
 
 /// A test with its operand, as written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Test {
     /// `eq`, or `ne` if negated.
     Equals {

@@ -21,6 +21,7 @@ pub mod json;
 pub mod key;
 pub mod map;
 pub mod membership;
+pub mod memo;
 pub mod number;
 pub mod share;
 pub mod snapshot;

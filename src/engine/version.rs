@@ -131,7 +131,7 @@ impl std::fmt::Display for OwnedVersion {
 }
 
 /// A version that a condition compares with: parsed when the flag is compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnedVersion {
     parts: [u64; 4],
     pre_release: Box<str>,

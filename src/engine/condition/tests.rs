@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::compile::CompiledFlag;
+use crate::engine::context::Parsed;
 use crate::engine::evaluate::scene::Scene;
 use crate::engine::explain::{Recorder, Silent};
 use crate::engine::fixture::{audience, document, flag_json, snapshot, stored, with_context};
@@ -28,12 +29,15 @@ fn condition(flag: &CompiledFlag) -> &Condition {
     &flag.compiled.rules[0].when
 }
 
+fn scene<'e, 'a, M>(snapshot: &'e Snapshot, parsed: &'e Parsed<'a>, memberships: &'e M) -> Scene<'e, 'a, M> {
+    Scene { snapshot, context: &parsed.context, memberships, item: None, memo: None }
+}
+
 /// The truth of `when` for an OFREP context; explaining must find the same.
 fn truth(when: &Value, context: &Value) -> Truth {
     let snapshot = world(when);
     with_context(&snapshot, context, |parsed| {
-        let scene =
-            Scene { snapshot: &snapshot, context: &parsed.context, memberships: &NothingFetched, item: None };
+        let scene = scene(&snapshot, parsed, &NothingFetched);
         let condition = condition(&snapshot.flags()[0]);
         let silent = scene.truth(condition, &mut Silent);
         assert_eq!(scene.truth(condition, &mut Recorder::new(&snapshot)), silent);
@@ -297,8 +301,7 @@ fn what_was_fetched_is_asked_by_id() {
     let snapshot = world(&json!({"audience": "away"}));
     for (unit, expected) in [("u-1", T), ("u-2", F)] {
         with_context(&snapshot, &json!({"targetingKey": unit}), |parsed| {
-            let scene =
-                Scene { snapshot: &snapshot, context: &parsed.context, memberships: &Fetched, item: None };
+            let scene = scene(&snapshot, parsed, &Fetched);
             assert_eq!(scene.truth(condition(&snapshot.flags()[0]), &mut Silent), expected);
         });
     }

@@ -1,11 +1,13 @@
 //! Where conditions get their facts: the request, an item of it, memberships.
 
 use crate::engine::attributes::Slot;
+use crate::engine::compile::Rule;
 use crate::engine::condition::{Cause, Condition, Subject, Test, Truth};
 use crate::engine::context::{Context, Item, Operand};
 use crate::engine::explain::{Asked, Trace};
 use crate::engine::index::AudienceIndex;
 use crate::engine::membership::{Membership, Memberships};
+use crate::engine::memo::Memo;
 use crate::engine::snapshot::Snapshot;
 
 /// What conditions are evaluated in.
@@ -14,6 +16,8 @@ pub(in crate::engine) struct Scene<'e, 'a, M> {
     pub(in crate::engine) context: &'e Context<'a>,
     pub(in crate::engine) memberships: &'e M,
     pub(in crate::engine) item: Option<&'e Item<'a>>,
+    /// What flags before this one found out of the request.
+    pub(in crate::engine) memo: Option<&'e Memo>,
 }
 
 impl<M: Memberships> Scene<'_, '_, M> {
@@ -30,6 +34,20 @@ impl<M: Memberships> Scene<'_, '_, M> {
             }
             Condition::Not(_) | Condition::AllOf(_) | Condition::AnyOf(_) => self.group(condition, trace),
         }
+    }
+
+    /// The truth of a rule's condition. A recording trace sees how it came to be, each time.
+    #[inline(always)]
+    pub(in crate::engine) fn rule<T: Trace>(&self, rule: &Rule, trace: &mut T) -> Truth {
+        let memo = self.memo.filter(|_| !T::RECORDS);
+        if let Some(known) = memo.and_then(|memo| memo.known(rule.fingerprint)) {
+            return known;
+        }
+        let truth = self.truth(&rule.when, trace);
+        if let Some(memo) = memo {
+            memo.keep(rule.fingerprint, truth);
+        }
+        truth
     }
 
     /// What is made of other conditions. `all_of` begins true and ends at false; `any_of` the other way round. A recording

@@ -3,6 +3,8 @@ mod gate;
 mod properties;
 mod shares;
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -420,6 +422,31 @@ fn fetched_memberships_stand_in_for_what_is_not_in_memory() {
             assert_eq!(line(&decision), expected);
         });
     }
+}
+
+#[test]
+fn what_flags_have_in_common_is_asked_once() {
+    struct Counting(Cell<usize>);
+    impl Memberships for Counting {
+        fn of(&self, _audience: AudienceIndex, _id: &str) -> Membership {
+            self.0.set(self.0.get() + 1);
+            Membership::Stranger
+        }
+    }
+    let flag = |at: usize, unit: &str| {
+        let rules = json!([{"id": "r", "when": {"audience": "away"}, "serve": {"variant": "on"}}]);
+        stored(&flag_json(&json!({"key": format!("f-{at}"), "unit": unit, "rules": rules})))
+    };
+    let flags = vec![flag(1, "user.id"), flag(2, "user.id"), flag(3, "user.device"), flag(4, "user.id")];
+    let snapshot = snapshot(vec![audience("away", AudienceKind::User, None)], flags);
+    with_context(&snapshot, &json!({"targetingKey": "u-1", "device": "d-1"}), |parsed| {
+        let (asked, memo) = (Counting(Cell::new(0)), Memo::default());
+        for flag in snapshot.flags() {
+            let decision = evaluate_among(&snapshot, flag, &parsed.context, &asked, &memo);
+            assert_eq!(line(&decision), "off DEFAULT");
+        }
+        assert_eq!(asked.0.get(), 2, "once for each unit");
+    });
 }
 
 #[test]

@@ -113,6 +113,32 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
+    fn flags_decide_together_as_each_alone(
+        flags in prop::collection::vec(any_flag(), 1..4), context in any_context(), other in any::<bool>(),
+    ) {
+        let rules = if other { fixed() } else { json!([]) };
+        let mut all = vec![json!({"key": "other", "rules": rules})];
+        for (at, mut flag) in flags.into_iter().enumerate() {
+            // Each stands there twice, the second time with another unit.
+            for unit in ["user.id", "user.b"] {
+                flag["key"] = format!("f-{at}-{unit}").into();
+                flag["unit"] = unit.into();
+                all.push(flag.clone());
+            }
+        }
+        let snapshot = world(&all);
+        with_context(&snapshot, &context, |parsed| {
+            let memo = Memo::default();
+            // Twice: the second time everything is known that can be.
+            for flag in snapshot.flags().iter().chain(snapshot.flags()) {
+                let alone = evaluate(&snapshot, flag, &parsed.context, &NothingFetched, &mut Silent);
+                let among = evaluate_among(&snapshot, flag, &parsed.context, &NothingFetched, &memo);
+                assert_eq!((among.result, among.goods), (alone.result, alone.goods), "{}", flag.json);
+            }
+        });
+    }
+
+    #[test]
     fn explaining_is_deciding_watched(flag in any_flag(), context in any_context(), other in any::<bool>()) {
         let rules = if other { fixed() } else { json!([]) };
         let snapshot = world(&[flag, json!({"key": "other", "rules": rules})]);
