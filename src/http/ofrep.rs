@@ -15,6 +15,7 @@ use super::service::Service;
 use super::write::{json, push_number, push_text};
 use crate::access::Actor;
 use crate::access::role::Decide;
+use crate::clock::DAY_MS;
 use crate::decide::signed::{SignatureInvalid, vouch};
 use crate::decide::{self, Answered};
 use crate::engine::asks::Fetched;
@@ -94,7 +95,9 @@ async fn single(
     })?;
     let read = || read(body, actor, published).map_err(|problem| problem.of_flag(key));
     let answer = |parsed: &Parsed<'_>, fetched: &Fetched| {
-        single_answer(&Asked::of(published, actor, &parsed.context, service), flag, fetched)
+        let now_ms = service.clock.now_ms();
+        let asked = Asked { published, actor, context: &parsed.context, service, now_ms };
+        single_answer(&asked, flag, fetched)
     };
     if snapshot.asks(flag.index).is_empty() {
         return answer(&read()?, &Fetched::default());
@@ -131,8 +134,9 @@ async fn bulk(
     published: &Published,
     service: &Service,
 ) -> Result<HttpResponse, Problem> {
-    let epoch = stream_epoch(service.clock.now_ms());
-    let tag = entity_tag(body, &access.actor, published, epoch, service);
+    // Once: tag, tokens and stream are of one day.
+    let now_ms = service.clock.now_ms();
+    let tag = entity_tag(body, &access.actor, published, now_ms, service);
     let read = || read(body, &access.actor, published);
     // `*` holds for any answer, so it says nothing of the body: that must be one that has an answer.
     if let Some(tag) = &tag
@@ -145,12 +149,8 @@ async fn bulk(
             .finish());
     }
     let answer = |parsed: &Parsed<'_>, fetched: &Fetched| {
-        bulk_answer(
-            &Asked::of(published, &access.actor, &parsed.context, service),
-            tag.as_deref(),
-            epoch,
-            fetched,
-        )
+        let asked = Asked { published, actor: &access.actor, context: &parsed.context, service, now_ms };
+        bulk_answer(&asked, tag.as_deref(), fetched)
     };
     if !published.snapshot.reads_through() {
         return Ok(answer(&read()?, &Fetched::default()));
@@ -163,7 +163,7 @@ async fn bulk(
     .await
 }
 
-fn bulk_answer(asked: &Asked<'_, '_>, tag: Option<&str>, epoch: i64, fetched: &Fetched) -> HttpResponse {
+fn bulk_answer(asked: &Asked<'_, '_>, tag: Option<&str>, fetched: &Fetched) -> HttpResponse {
     let snapshot = &asked.published.snapshot;
     let flags = snapshot.flags().len();
     let answered = asked.decide(snapshot.sorted(), flags, fetched);
@@ -185,7 +185,8 @@ fn bulk_answer(asked: &Asked<'_, '_>, tag: Option<&str>, epoch: i64, fetched: &F
     out.push(b']');
     if asked.service.streams.are_offered() {
         let environment = snapshot.environment_number();
-        let pass = StreamPass { environment, key: Cow::Borrowed(&asked.actor.id), epoch };
+        let (key, epoch) = (Cow::Borrowed(&*asked.actor.id), stream_epoch(asked.now_ms));
+        let pass = StreamPass { environment, key, epoch };
         write_event_streams(&pass, asked.service, &mut out);
     }
     out.extend_from_slice(b",\"metadata\":{\"flagSetId\":");
@@ -220,16 +221,16 @@ fn entity_tag(
     body: &[u8],
     actor: &Actor,
     published: &Published,
-    epoch: i64,
+    now_ms: i64,
     service: &Service,
 ) -> Option<String> {
     let snapshot = &published.snapshot;
     let mut beside: SmallVec<[u8; 64]> = SmallVec::new();
-    for number in [snapshot.number(), epoch, published.expired] {
+    for number in [snapshot.number(), stream_epoch(now_ms), published.expired] {
         beside.extend_from_slice(&number.to_le_bytes());
     }
     beside.extend_from_slice(actor.id.as_bytes());
-    let (environment, day) = (snapshot.environment_number(), service.clock.today());
+    let (environment, day) = (snapshot.environment_number(), now_ms.div_euclid(DAY_MS));
     let mark = service.live.secrets_now().tokens.mark(environment, day, body, &beside)?;
     Some(format!("\"{mark:032x}\""))
 }
@@ -279,18 +280,11 @@ struct Asked<'a, 'c> {
     actor: &'a Actor,
     context: &'a Context<'c>,
     service: &'a Service,
+    /// When, milliseconds since 1970.
+    now_ms: i64,
 }
 
 impl<'a, 'c> Asked<'a, 'c> {
-    fn of(
-        published: &'a Published,
-        actor: &'a Actor,
-        context: &'a Context<'c>,
-        service: &'a Service,
-    ) -> Self {
-        Self { published, actor, context, service }
-    }
-
     /// Decides `flags`. Their tokens are of one key and one day: neither may change within an answer.
     fn decide(
         &self,
@@ -300,7 +294,7 @@ impl<'a, 'c> Asked<'a, 'c> {
     ) -> Answered<'a> {
         let secrets = self.service.live.secrets_now();
         let environment = self.published.snapshot.environment_number();
-        let sealer = secrets.tokens.sealer(environment, self.service.clock.today());
+        let sealer = secrets.tokens.sealer(environment, self.now_ms.div_euclid(DAY_MS));
         decide::all(self.published, flags, expected, self.context, fetched, sealer)
     }
 }

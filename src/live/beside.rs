@@ -1,6 +1,8 @@
 //! What stands beside a compiled flag: its counters, and what answers and tokens say of it whoever asks, made ready when
 //! its snapshot is published. The engine knows neither metrics nor tokens.
 
+use smallvec::SmallVec;
+
 use super::meters::FlagMeters;
 use crate::engine::compile::{CompiledFlag, Variant};
 use crate::engine::decision::{Arm, Decision};
@@ -12,14 +14,18 @@ use crate::token::{Decided, decided};
 /// A variant's place, an arm, and what a token says of them.
 type Statement = (u16, Arm, Box<[u8]>);
 
-/// What stands beside one flag.
+/// Those of a rule: a rollout has two where it has a control.
+type Statements = SmallVec<[Statement; 2]>;
+
+/// What stands beside one flag. Of what nearly all flags have few it lies in one piece: an answer about many flags reads all
+/// of it once.
 #[derive(Debug)]
 pub struct Beside {
     pub(super) meters: FlagMeters,
     /// By rule.
-    statements: Box<[Box<[Statement]>]>,
+    statements: SmallVec<[Statements; 2]>,
     /// By variant, how OFREP's answer begins: everything but reason, rule and token.
-    ofrep: Box<[Box<str>]>,
+    ofrep: SmallVec<[Box<str>; 2]>,
 }
 
 impl Beside {
@@ -60,9 +66,9 @@ fn ofrep(environment: &str, flag: &CompiledFlag, variant: &Variant) -> Box<str> 
     format!(r#"{{"key":"{key}","value":{json},"variant":"{served}","metadata":{metadata}"#).into()
 }
 
-fn statements(flag: &CompiledFlag) -> Box<[Box<[Statement]>]> {
-    let (Some(stage), Some(document)) = (flag.stage, &flag.document) else { return Box::default() };
-    let of_rule = |rule: &Rule| -> Box<[Statement]> {
+fn statements(flag: &CompiledFlag) -> SmallVec<[Statements; 2]> {
+    let (Some(stage), Some(document)) = (flag.stage, &flag.document) else { return SmallVec::new() };
+    let of_rule = |rule: &Rule| -> Statements {
         let outcomes = rule.serve.outcomes(&document.off_variant).into_iter();
         let statement = |(variant, arm): (&VariantKey, Arm)| {
             let said = Decided {

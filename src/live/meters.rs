@@ -2,6 +2,7 @@
 //! only adds one. They stand beside the snapshot, since the engine knows no metrics.
 
 use prometheus::IntCounter;
+use smallvec::SmallVec;
 
 use super::facts;
 use crate::engine::compile::CompiledFlag;
@@ -13,8 +14,8 @@ use crate::telemetry::metrics::Metrics;
 /// Counters of one flag.
 #[derive(Debug, Default)]
 pub struct FlagMeters {
-    /// By variant, then reason; `None` where a flag cannot serve that.
-    served: Box<[[Option<IntCounter>; Reason::ALL.len()]]>,
+    /// By variant, then reason; `None` where a flag cannot serve that. Most flags have two variants.
+    served: SmallVec<[[Option<IntCounter>; Reason::ALL.len()]; 2]>,
     errors: Option<[IntCounter; DecisionError::ALL.len()]>,
 }
 
