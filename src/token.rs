@@ -43,6 +43,8 @@ const FORMAT: u8 = 1;
 const HEAD: usize = 10;
 /// Most nonces whose keys are kept: of a month's days in a handful of environments.
 const NONCES_MAX: usize = 256;
+/// Most passes that are kept: an environment has a handful of keys.
+const PASSES_MAX: usize = 256;
 const USER_ID: &str = "user.id";
 
 /// What a token is for; part of the authenticated bytes.
@@ -190,6 +192,16 @@ pub struct TokenKeys {
     /// The newest first.
     keys: Vec<NumberedKey>,
     base64: Base64,
+    /// The newest passes, by the id of a key.
+    passes: ArcSwap<Map<Box<str>, Sealed>>,
+}
+
+/// A pass and its token.
+#[derive(Clone)]
+struct Sealed {
+    environment: i64,
+    epoch: i64,
+    token: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for TokenKeys {
@@ -211,7 +223,7 @@ impl TokenKeys {
             })
             .collect();
         keys.sort_by_key(|key| std::cmp::Reverse(key.number));
-        Self { keys, base64: base64url() }
+        Self { keys, base64: base64url(), passes: ArcSwap::default() }
     }
 
     /// What seals statements about `environment` made on `day`; `None` without a key, or for numbers out of range.
@@ -223,17 +235,33 @@ impl TokenKeys {
     /// Appends the token of `pass` to `out`, as base64url text. `false`: it cannot be sealed, nothing is appended.
     #[must_use]
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
-        let sealer = self.sealer_for(Purpose::Stream, pass.environment, pass.epoch.div_euclid(2));
-        let Some(sealer) = sealer else { return false };
+        let known = self.passes.load();
+        // Every answer about all flags holds one, the same for half a day.
+        if let Some(sealed) = known.get(&*pass.key)
+            && (sealed.environment, sealed.epoch) == (pass.environment, pass.epoch)
+        {
+            out.extend_from_slice(&sealed.token);
+            return true;
+        }
+        let Some(token) = self.sealed_stream(pass) else { return false };
+        out.extend_from_slice(&token);
+        self.passes.rcu(|known| {
+            let mut known = if known.len() < PASSES_MAX { Map::clone(known) } else { Map::default() };
+            let sealed = Sealed { environment: pass.environment, epoch: pass.epoch, token: token.clone() };
+            known.insert((*pass.key).into(), sealed);
+            known
+        });
+        true
+    }
+
+    fn sealed_stream(&self, pass: &StreamPass<'_>) -> Option<Arc<[u8]>> {
+        let sealer = self.sealer_for(Purpose::Stream, pass.environment, pass.epoch.div_euclid(2))?;
         let mut batch = Batch::new(sealer, 1);
         let place = batch.push_with(|bytes| {
             bytes.push(u8::from(pass.epoch.rem_euclid(2) == 1));
             write_text(&pass.key, bytes);
         });
-        let sealed = batch.seal();
-        let text = sealed.text(place);
-        out.extend_from_slice(text.unwrap_or_default());
-        text.is_some()
+        batch.seal().text(place).map(Into::into)
     }
 
     /// A mark of `body` and of what stands `beside` it, both read as they are: equal for equal ones of one environment, day and

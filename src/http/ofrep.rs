@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::access::Access;
 use super::problem::{Code, Problem};
 use super::service::Service;
-use super::write::{json, push_number, push_text};
+use super::write::{json, push_hex, push_number, push_text};
 use crate::access::Actor;
 use crate::access::role::Decide;
 use crate::clock::DAY_MS;
@@ -232,7 +232,11 @@ fn entity_tag(
     beside.extend_from_slice(actor.id.as_bytes());
     let (environment, day) = (snapshot.environment_number(), now_ms.div_euclid(DAY_MS));
     let mark = service.live.secrets_now().tokens.mark(environment, day, body, &beside)?;
-    Some(format!("\"{mark:032x}\""))
+    let mut tag = String::with_capacity(34);
+    tag.push('"');
+    push_hex(&mut tag, mark);
+    tag.push('"');
+    Some(tag)
 }
 
 /// The number that a client was told of: what stands in the query, which need not be one.

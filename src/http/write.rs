@@ -39,6 +39,14 @@ pub fn push_number(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
+/// Appends 32 hexadecimal digits.
+pub fn push_hex(out: &mut String, number: u128) {
+    let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
+    for byte in number.to_be_bytes() {
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
 /// Appends a JSON list of `items`, each written by `write`.
 pub fn push_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
     out.push(b'[');
@@ -70,6 +78,11 @@ mod tests {
             let mut out = Vec::new();
             push_number(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+        for number in [0, 1, 0xdead_beef, u128::MAX, u128::MAX / 7] {
+            let mut out = String::new();
+            push_hex(&mut out, number);
+            assert_eq!(out, format!("{number:032x}"));
         }
         for text in ["", "plain", "with \"quotes\"", "line\nbreak", "灰度", "back\\slash"] {
             let mut out = Vec::new();

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use base64::Engine as _;
-use smallvec::SmallVec;
 
 use super::siv::TAG;
 use super::{HEAD, Sealer, write_number, write_text};
@@ -20,11 +19,22 @@ const BLOCKS_FROM: usize = 128;
 /// clearing them, takes as long as writing the texts does.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
-/// Room for the tokens of an answer, as bytes and as text; what stands in the texts is of no meaning.
+/// Room for the tokens of an answer. What stands in it is of no meaning to the next one.
 #[derive(Default)]
 struct Room {
+    /// Head, statement and room for a tag of each, on a multiple of three: there a text begins on four characters.
     bytes: Vec<u8>,
+    /// Where each statement stands.
+    statements: Vec<Range<usize>>,
+    /// The tokens as base64url text.
     texts: Vec<u8>,
+}
+
+impl Room {
+    fn bytes_kept(&self) -> usize {
+        let statements = self.statements.capacity() * size_of::<Range<usize>>();
+        self.bytes.capacity() + statements + self.texts.capacity()
+    }
 }
 
 thread_local! {
@@ -34,24 +44,18 @@ thread_local! {
 /// Statements to be sealed.
 pub struct Batch<'k> {
     sealer: Sealer<'k>,
-    /// Its bytes: head, statement and room for a tag of each, on a multiple of three: there a text begins on four characters.
     room: Room,
-    /// Where each statement stands.
-    statements: SmallVec<[Range<usize>; 2]>,
 }
 
 /// Tokens as base64url text.
 #[derive(Default)]
-pub struct Sealed {
-    room: Room,
-    tokens: SmallVec<[Range<usize>; 2]>,
-}
+pub struct Sealed(Room);
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        let room = std::mem::take(&mut self.room);
+        let room = std::mem::take(&mut self.0);
         // A thread that ends has no place for it any more.
-        if (1..=KEPT_BYTES_MAX).contains(&(room.bytes.capacity() + room.texts.capacity())) {
+        if (1..=KEPT_BYTES_MAX).contains(&room.bytes_kept()) {
             let _kept = ROOM.try_with(|kept| kept.set(room));
         }
     }
@@ -64,7 +68,9 @@ impl<'k> Batch<'k> {
         let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
         room.bytes.clear();
         room.bytes.reserve(BLOCKS_FROM + tokens * BYTES_EXPECTED);
-        Self { sealer, room, statements: SmallVec::with_capacity(tokens) }
+        room.statements.clear();
+        room.statements.reserve(tokens);
+        Self { sealer, room }
     }
 
     /// Adds a statement: what was decided (see [`super::decided`]), for whom, and with which attributes; its place among the
@@ -90,24 +96,25 @@ impl<'k> Batch<'k> {
 
     /// Adds what `write` writes.
     pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let out = &mut self.room.bytes;
+        let Room { bytes: out, statements, .. } = &mut self.room;
         out.extend_from_slice(&self.sealer.head);
         let from = out.len();
         write(out);
-        self.statements.push(from..out.len());
+        statements.push(from..out.len());
         out.extend_from_slice(&[0; TAG + 2]);
         out.truncate((out.len() - 2).next_multiple_of(3));
-        self.statements.len() - 1
+        statements.len() - 1
     }
 
     /// Seals them all.
     #[must_use]
     pub fn seal(self) -> Sealed {
-        let Self { sealer, room: Room { mut bytes, mut texts }, statements } = self;
+        let Self { sealer, mut room } = self;
+        let Room { bytes, statements, texts } = &mut room;
         if statements.is_empty() {
-            return Sealed { room: Room { bytes, texts }, tokens: SmallVec::new() };
+            return Sealed(room);
         }
-        sealer.keys.seal_all(&sealer.head, &mut bytes, &statements);
+        sealer.keys.seal_all(&sealer.head, bytes, statements);
         // The library takes 24 bytes at a time where it has 128 or more, while 32 are there: zeros stand behind the last.
         let padded = (bytes.len().next_multiple_of(BLOCK) + 8).max(BLOCKS_FROM);
         bytes.resize(padded, 0);
@@ -115,15 +122,10 @@ impl<'k> Batch<'k> {
         if texts.len() < length {
             texts.resize(length, 0);
         }
-        if sealer.base64.encode_slice(&bytes, &mut texts).is_err() {
-            return Sealed::default();
+        if sealer.base64.encode_slice(bytes, texts).is_err() {
+            statements.clear();
         }
-        let text = |statement: &Range<usize>| {
-            let (from, to) = (statement.start - HEAD, statement.end + TAG);
-            let at = from / 3 * 4;
-            at..at + ((to - from) * 4).div_ceil(3)
-        };
-        Sealed { tokens: statements.iter().map(text).collect(), room: Room { bytes, texts } }
+        Sealed(room)
     }
 }
 
@@ -132,6 +134,9 @@ impl Sealed {
     #[must_use]
     #[inline]
     pub fn text(&self, place: usize) -> Option<&[u8]> {
-        self.room.texts.get(self.tokens.get(place)?.clone())
+        let statement = self.0.statements.get(place)?;
+        let (from, to) = (statement.start - HEAD, statement.end + TAG);
+        let at = from / 3 * 4;
+        self.0.texts.get(at..at + ((to - from) * 4).div_ceil(3))
     }
 }

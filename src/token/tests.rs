@@ -123,6 +123,26 @@ fn a_pass_says_what_was_sealed_and_is_the_same_for_its_epoch() {
 }
 
 #[test]
+fn a_pass_that_is_kept_is_given_for_itself_alone() {
+    let kept = keys();
+    let other = |environment, epoch, key: &'static str| StreamPass { environment, epoch, key: key.into() };
+    let StreamPass { environment, epoch, .. } = pass();
+    for _ in 0..2 {
+        for (environment, epoch) in [(environment, epoch), (environment, epoch + 1), (environment + 1, epoch)]
+        {
+            for key in ["a", "b"] {
+                let pass = other(environment, epoch, key);
+                assert_eq!(seal_stream(&kept, &pass), seal_stream(&keys(), &pass), "{pass:?}");
+            }
+        }
+    }
+    for number in 0..PASSES_MAX * 2 {
+        let _token = seal_stream(&kept, &StreamPass { key: number.to_string().into(), ..pass() });
+        assert!(kept.passes.load().len() <= PASSES_MAX);
+    }
+}
+
+#[test]
 fn a_pass_is_accepted_until_two_epochs_have_passed() {
     let token = seal_stream(&keys(), &pass());
     for (epochs, expected) in [
