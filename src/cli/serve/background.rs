@@ -8,10 +8,10 @@ use crate::http::courtesy::Courtesy;
 
 /// Most threads of it. One is enough for what it does; a second goes on while one reads a large body.
 const THREADS_MAX: usize = 2;
-/// How much nicer than decisions it is: at 8 it gets a seventh of a processor that decisions want all the time, so that
+/// How much nicer than decisions it is: at 7 it gets a sixth of a processor that decisions want all the time, so that
 /// events are stored even then.
 #[cfg(target_os = "linux")]
-const NICER_BY: i32 = 8;
+const NICER_BY: i32 = 7;
 
 /// Its runtime, whose threads stand back with the one that calls.
 pub(super) fn runtime(courtesy: &Arc<Courtesy>) -> std::io::Result<Runtime> {
