@@ -193,12 +193,12 @@ pub struct TokenKeys {
     keys: Vec<NumberedKey>,
     base64: Base64,
     /// The newest passes, by the id of a key.
-    passes: ArcSwap<Map<Box<str>, Sealed>>,
+    passes: ArcSwap<Map<Box<str>, KeptPass>>,
 }
 
 /// A pass and its token.
 #[derive(Clone)]
-struct Sealed {
+struct KeptPass {
     environment: i64,
     epoch: i64,
     token: Arc<[u8]>,
@@ -237,18 +237,18 @@ impl TokenKeys {
     pub fn seal_stream(&self, pass: &StreamPass<'_>, out: &mut Vec<u8>) -> bool {
         let known = self.passes.load();
         // Every answer about all flags holds one, the same for half a day.
-        if let Some(sealed) = known.get(&*pass.key)
-            && (sealed.environment, sealed.epoch) == (pass.environment, pass.epoch)
+        if let Some(kept) = known.get(&*pass.key)
+            && (kept.environment, kept.epoch) == (pass.environment, pass.epoch)
         {
-            out.extend_from_slice(&sealed.token);
+            out.extend_from_slice(&kept.token);
             return true;
         }
         let Some(token) = self.sealed_stream(pass) else { return false };
         out.extend_from_slice(&token);
         self.passes.rcu(|known| {
             let mut known = if known.len() < PASSES_MAX { Map::clone(known) } else { Map::default() };
-            let sealed = Sealed { environment: pass.environment, epoch: pass.epoch, token: token.clone() };
-            known.insert((*pass.key).into(), sealed);
+            let kept = KeptPass { environment: pass.environment, epoch: pass.epoch, token: token.clone() };
+            known.insert((*pass.key).into(), kept);
             known
         });
         true

@@ -11,7 +11,7 @@ use super::flag::Condition;
 /// Places of a memo; a condition that comes to a taken one takes it over.
 const PLACES: usize = 32;
 
-/// What a condition of the request says, whichever flag it stands in: equal ones, and nobody can find others, have the same.
+/// What a condition of the request is, whichever flag it stands in. Equal ones have the same; nobody can find two others that do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint(u128);
 
