@@ -14,8 +14,6 @@ use polyval::universal_hash::UniversalHash as _;
 use smallvec::SmallVec;
 use subtle::ConstantTimeEq as _;
 
-use super::HEAD;
-
 /// Bytes of a nonce.
 pub(super) const NONCE: usize = 12;
 /// Bytes of a tag.
@@ -131,11 +129,7 @@ impl NonceKeys {
         if let Some(blocks) = room.get_mut(..count) {
             let all = blocks.as_flattened_mut();
             let from = (count - used) * BLOCK;
-            match open.first_chunk::<HEAD>() {
-                // A token's: of known length it is copied in place.
-                Some(head) if open.len() == HEAD => put(all, from, head),
-                _ => put(all, from, open),
-            }
+            put(all, from, open);
             put(all, from + of_open * BLOCK, text);
             if let Some(last) = blocks.last_mut() {
                 *last = lengths;
@@ -152,7 +146,6 @@ impl NonceKeys {
 }
 
 /// Copies `bytes` to `all` from `at` on.
-#[inline(always)]
 fn put(all: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = all.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);

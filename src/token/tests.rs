@@ -136,6 +136,11 @@ fn a_pass_that_is_kept_is_given_for_itself_alone() {
             }
         }
     }
+    assert_eq!(kept.passes.load().len(), 2, "the newest of each key");
+    let held = kept.passes.load().get("b").map(|kept| kept.token.clone()).unwrap();
+    let again = StreamPass { environment: environment + 1, epoch, key: "b".into() };
+    let _token = seal_stream(&kept, &again);
+    assert!(kept.passes.load().get("b").is_some_and(|kept| Arc::ptr_eq(&kept.token, &held)), "sealed once");
     for number in 0..PASSES_MAX * 2 {
         let _token = seal_stream(&kept, &StreamPass { key: number.to_string().into(), ..pass() });
         assert!(kept.passes.load().len() <= PASSES_MAX);
