@@ -10,11 +10,11 @@ of an empty PostgreSQL database, `--only events` measures that.
 """
 
 import argparse
-import http.client
 import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +35,7 @@ FIRST = ["nice", "-n", "-5"] if os.geteuid() == 0 else []
 # Name, events a request, connections.
 INGEST = [("events, 100 a request", 100, 8), ("events, one a request", 1, 512)]
 SERIES = 10_000
+EVENTS_A_BATCH = 100
 
 GOODS = [
     {"id": "g-1", "category": "shoes", "merchant": "m-7", "price": 45900, "quantity": 1},
@@ -95,7 +96,7 @@ def huidu(folder, settings, program=None):
     """A service of its own, with the keys that its first start shows."""
     environment = {"HUIDU_BOOTSTRAP_ADMIN_KEY": ADMIN, "HUIDU_DATA_DIR": str(folder), "HUIDU_LISTEN": "127.0.0.1:0", "HUIDU_WORKERS": "1"}
     server = Server([*(program or [str(TARGET / "huidu")]), "serve"], environment | settings)
-    server.keys, server.versions = {}, {}
+    server.keys, server.done = {}, {"changes": 0, "scrapes": 0, "events": 0}
     # Only a first start says its keys; another one says nothing more.
     silent = threading.Timer(20, server.process.kill)
     silent.start()
@@ -312,13 +313,38 @@ def starts(folder, arguments):
     return rows
 
 
-class Pressure:
-    """What goes on beside decisions: 100 changes a second, a scrape each second, 5,000 events a second in batches of 100."""
+def raw(method, path, key, body=b"", more=""):
+    """A request as it goes over the wire."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: huidu\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
-    def __init__(self, server, changes=100, scrapes=1, batches=50):
+
+def exchange(connection, request):
+    """Sends a request, reads the answer whole, and says its status."""
+    connection.sendall(request)
+    answer = bytearray()
+    while (end := answer.find(b"\r\n\r\n")) < 0:
+        answer += connection.recv(65536)
+    length = int(re.search(rb"(?i)content-length: (\d+)", answer[:end]).group(1))
+    rest = end + 4 + length - len(answer)
+    while rest > 0:
+        rest -= len(connection.recv(rest))
+    return int(answer[9:12])
+
+
+class Pressure:
+    """What goes on beside decisions: 100 changes a second, a scrape each second, 5,000 events a second in batches of 100.
+
+    All requests are made before: wrk takes its times on the core that sends them, and must not wait for it."""
+
+    def __init__(self, server, seconds, changes=100, scrapes=1, batches=50):
         self.server, self.over, self.done = server, threading.Event(), {"changes": 0, "scrapes": 0, "events": 0, "refused": 0}
-        work = [(self.change, changes), (self.scrape, scrapes), (self.events, batches)]
-        self.threads = [threading.Thread(target=self.again, args=(job, 1 / rate), daemon=True) for job, rate in work if rate]
+        self.threads = []
+        for what, request, rate in [("changes", self.change, changes), ("scrapes", self.scrape, scrapes), ("events", self.events, batches)]:
+            if rate:
+                first = server.done[what]
+                requests = [request(first + number) for number in range(rate * (seconds + 1))]
+                self.threads.append(threading.Thread(target=self.again, args=(what, requests, 1 / rate), daemon=True))
 
     def __enter__(self):
         for thread in self.threads:
@@ -330,39 +356,54 @@ class Pressure:
         for thread in self.threads:
             thread.join()
 
-    def again(self, work, every):
+    def again(self, what, requests, every):
         """At a fixed rate: who falls behind catches up."""
-        connection = http.client.HTTPConnection(self.server.url.removeprefix("http://"))
-        due, turn = time.monotonic(), 0
-        while not self.over.is_set():
-            turn += 1
-            answer = work(connection, turn)
-            answer.read()
-            self.done["refused"] += answer.status >= 400
-            due += every
-            time.sleep(max(0.0, due - time.monotonic()))
+        host, port = self.server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            due = time.monotonic()
+            for request in requests:
+                if self.over.is_set():
+                    break
+                self.done["refused"] += exchange(connection, request) >= 400
+                self.server.done[what] += 1
+                self.done[what] += EVENTS_A_BATCH if what == "events" else 1
+                due += every
+                time.sleep(max(0.0, due - time.monotonic()))
 
-    def ask(self, connection, method, path, body=None, key=ADMIN, more=None):
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **(more or {})}
-        connection.request(method, path, body and json.dumps(body), headers)
-        return connection.getresponse()
-
-    def change(self, connection, turn):
-        self.done["changes"] += 1
-        flag, versions = turn % 30, self.server.versions
+    def change(self, number):
+        """Thirty flags take turns, so that the version before is known."""
+        version, flag = divmod(number, 30)
         path = f"/v1/environments/production/flags/feature-{flag}/rollout"
-        versions[flag] = versions.get(flag, 0) + 1
-        body = {"rule": "ramp", "percent": 20 + versions[flag] % 50, "reason": "a step"}
-        return self.ask(connection, "POST", path, body, more={"If-Match": f'"{versions[flag]}"'})
+        body = {"rule": "ramp", "percent": 20 + version % 50, "reason": "a step"}
+        return raw("POST", path, ADMIN, body, f'If-Match: "{version + 1}"\r\n')
 
-    def scrape(self, connection, _turn):
-        self.done["scrapes"] += 1
-        return self.ask(connection, "GET", "/metrics")
+    def scrape(self, _number):
+        return raw("GET", "/metrics", ADMIN)
 
-    def events(self, connection, turn):
-        self.done["events"] += 100
-        event = lambda n: {"id": f"p-{os.getpid()}-{turn}-{n}", "type": "step", "step": "order_paid", "user_id": f"u-{turn * 7919 % 10**6}", "value": 45900, "currency": "CNY"}
-        return self.ask(connection, "POST", "/v1/events", {"events": [event(n) for n in range(100)]}, self.server.keys["server"])
+    def events(self, number):
+        event = lambda n: {"id": f"p-{os.getpid()}-{number}-{n}", "type": "step", "step": "order_paid", "user_id": f"u-{number * 7919 % 10**6}", "value": 45900, "currency": "CNY"}
+        return raw("POST", "/v1/events", self.server.keys["server"], {"events": [event(n) for n in range(EVENTS_A_BATCH)]})
+
+
+def raw(method, path, key, body=None, more=""):
+    """A request as it goes over the wire."""
+    body = json.dumps(body).encode() if body else b""
+    head = f"{method} {path} HTTP/1.1\r\nHost: huidu\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def exchange(connection, request):
+    """Sends a request, reads all of its answer, and says its status."""
+    connection.sendall(request)
+    answer = b""
+    while (end := answer.find(b"\r\n\r\n")) < 0:
+        answer += connection.recv(65536)
+    length = re.search(rb"(?i)content-length: (\d+)", answer[:end])
+    missing = end + 4 + int(length.group(1)) - len(answer)
+    while missing > 0:
+        missing -= len(connection.recv(missing))
+    return int(answer[9:12])
 
 
 def under_pressure(server, case, arguments):
@@ -373,7 +414,7 @@ def under_pressure(server, case, arguments):
         quiet, busy, beside = [], [], []
         for _ in range(arguments.repetitions):
             quiet.append(wrk(server.url, arguments.seconds, connections, script))
-            with Pressure(server) as pressure:
+            with Pressure(server, arguments.seconds) as pressure:
                 busy.append(wrk(server.url, arguments.seconds, connections, script))
             beside.append({what: number / arguments.seconds for what, number in pressure.done.items()})
         rows.append(
@@ -397,7 +438,7 @@ def rates(server, case, arguments):
     for changes in (0, 1, 10, 100):
         runs, done = [], 0
         for _ in range(arguments.repetitions):
-            with Pressure(server, changes, 0, 0) as pressure:
+            with Pressure(server, arguments.seconds, changes, 0, 0) as pressure:
                 runs.append(wrk(server.url, arguments.seconds, 64, script))
             done += pressure.done["changes"]
         rows.append(

@@ -12,7 +12,7 @@ use super::{Jobs, ticks};
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// So many rows of events are many.
 const FOLD_FROM: u64 = 5_000;
-/// How often it is done while some come: the same pages change many times meanwhile, and are folded in once.
+/// How often it is done while anything is written: the same pages change many times meanwhile, and are folded in once.
 const FOLD_LATEST: Duration = Duration::from_secs(1);
 /// How often it is asked whether enough steps wait for their places.
 const PLACE_EVERY: Duration = Duration::from_millis(250);
@@ -25,16 +25,18 @@ const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 impl Jobs {
     pub(super) async fn fold_log(&self) {
-        let (mut ticks, mut folded) = (ticks(FOLD_EVERY), self.store.events_written());
-        let mut since = Instant::now();
+        let mut ticks = ticks(FOLD_EVERY);
+        let (mut rows, mut writes, mut since) =
+            (self.store.events_written(), self.store.writes(), Instant::now());
         loop {
             ticks.tick().await;
-            let written = self.store.events_written();
-            let is_due = written - folded >= FOLD_FROM || written > folded && since.elapsed() >= FOLD_LATEST;
+            let (rows_now, writes_now) = (self.store.events_written(), self.store.writes());
+            let is_due =
+                rows_now - rows >= FOLD_FROM || writes_now > writes && since.elapsed() >= FOLD_LATEST;
             if !is_due || self.store.is_away() {
                 continue;
             }
-            (folded, since) = (written, Instant::now());
+            (rows, writes, since) = (rows_now, writes_now, Instant::now());
             if let Err(error) = self.store.fold_log().await {
                 tracing::warn!(%error, "the database's log could not be folded in; the writer does it");
             }

@@ -111,6 +111,8 @@ pub struct Store {
     reach: Option<Arc<Reach>>,
     /// How often this process wrote events.
     events_written: Arc<AtomicU64>,
+    /// How often it began to write anything.
+    writes: Arc<AtomicU64>,
     /// Steps of SQLite that are stored but not found by unit yet.
     places: Arc<events::Places>,
 }
@@ -160,7 +162,14 @@ pub fn open_later(url: &str, options: &OpenOptions) -> Result<Store, StoreError>
     } else {
         return Err(StoreError::Address("it begins with neither `sqlite:` nor `postgres:`".into()));
     };
-    Ok(Store { db, deadlines, reach: None, events_written: Arc::default(), places: Arc::default() })
+    Ok(Store {
+        db,
+        deadlines,
+        reach: None,
+        events_written: Arc::default(),
+        writes: Arc::default(),
+        places: Arc::default(),
+    })
 }
 
 impl Store {
@@ -209,8 +218,15 @@ impl Store {
         self.events_written.load(Ordering::Acquire)
     }
 
+    /// How many transactions this process began that may write.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
     /// Folds SQLite's log into the file, as far as nobody is in the way. It does not hold up the writer, who would else do it
-    /// between two commits. On a server there is nothing to do.
+    /// between two commits, but for what was written meanwhile: only a log that is folded in whole begins anew, and one that
+    /// grows instead takes a page, a block and its size on disk for each commit. On a server there is nothing to do.
     ///
     /// # Errors
     /// Any [`StoreError`] of a read.
@@ -218,9 +234,13 @@ impl Store {
         if matches!(self.db, Db::Postgres(_)) {
             return Ok(());
         }
-        let mut lent = self.reader("fold the log").await?;
-        lent.until = Instant::now() + self.deadlines.migrate;
-        run!(&mut lent, "fold the log", sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")).map(drop)
+        let within = self.deadlines.migrate;
+        let folded_all = fold(self.lend("fold the log", within, false).await?).await?;
+        // A reader who sees an older state held the rest back, and will again.
+        if folded_all {
+            fold(self.writer("fold the log", within).await?).await?;
+        }
+        Ok(())
     }
 
     /// Closes all connections; the writing one last, so that it folds SQLite's log into the file.
@@ -304,6 +324,7 @@ impl Store {
         within: Duration,
     ) -> Result<Lent, StoreError> {
         let mut lent = self.writer(what, within).await?;
+        self.writes.fetch_add(1, Ordering::Release);
         lent.begin("BEGIN IMMEDIATE", "BEGIN").await?;
         Ok(lent)
     }
@@ -329,4 +350,12 @@ impl Store {
             Ok(Err(error)) => Err(StoreError::of(what, &error)),
         }
     }
+}
+
+/// Folds the log in, and says whether all of it is.
+async fn fold(mut lent: Lent) -> Result<bool, StoreError> {
+    const FOLD: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+    let (busy, pages, folded): (i64, i64, i64) =
+        both!(&mut lent, "fold the log", c => sqlx::query_as(FOLD).fetch_one(c))?;
+    Ok(busy == 0 && pages == folded)
 }

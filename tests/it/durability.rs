@@ -206,3 +206,15 @@ fn two_hundred_calls_at_once_are_all_taken() {
     let commits = huidu.metric("huidu_event_commit_duration_seconds_count").unwrap();
     assert!((1.0..200.0).contains(&commits), "{commits} commits");
 }
+
+#[test]
+fn changes_alone_are_folded_into_the_file_too() {
+    let huidu = Huidu::start();
+    let name = "a-name-that-stands-nowhere-else";
+    let flag = json!({"key": name, "value_type": "boolean", "variants": {"off": false, "on": true}, "off_variant": "off"});
+    huidu.create_flag(&flag);
+    eventually("the change stands in the database's file", || {
+        let file = std::fs::read(huidu.database()).unwrap();
+        file.windows(name.len()).any(|place| place == name.as_bytes())
+    });
+}

@@ -61,6 +61,31 @@ fn the_log_is_folded_into_the_file_beside_an_open_writer() {
 }
 
 #[test]
+fn the_log_begins_anew_while_writers_go_on() {
+    block_on(async {
+        let db = Database::start(Engine::Sqlite).await;
+        let environment = environment(&db, "production").await;
+        let write = async |round: usize| {
+            for n in 0..30 {
+                flag(&db, environment, &format!("f-{round}-{n}")).await;
+            }
+        };
+        let mut longest = Vec::new();
+        for round in 0..12 {
+            tokio::join!(write(round), async {
+                for _ in 0..5 {
+                    db.fold_log().await.unwrap();
+                }
+            });
+            longest.push(bytes(&db.file()).1.len());
+        }
+        // A log that never began anew would hold twelve times what the first round wrote.
+        let (first, last) = (longest[0], longest[11]);
+        assert!(last < 3 * first, "{longest:?}");
+    });
+}
+
+#[test]
 fn what_stands_at_the_path_is_told_and_left_alone() {
     block_on(async {
         let good = closed().await;
