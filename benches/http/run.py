@@ -10,6 +10,7 @@ of an empty PostgreSQL database, `--only events` measures that.
 """
 
 import argparse
+import collections
 import json
 import os
 import re
@@ -36,6 +37,8 @@ FIRST = ["nice", "-n", "-5"] if os.geteuid() == 0 else []
 INGEST = [("events, 100 a request", 100, 8), ("events, one a request", 1, 512)]
 SERIES = 10_000
 EVENTS_A_BATCH = 100
+# One that waits for each answer makes no hundred changes a second where decisions want all of the core.
+CHANGERS = 2
 
 GOODS = [
     {"id": "g-1", "category": "shoes", "merchant": "m-7", "price": 45900, "quantity": 1},
@@ -96,7 +99,7 @@ def huidu(folder, settings, program=None):
     """A service of its own, with the keys that its first start shows."""
     environment = {"HUIDU_BOOTSTRAP_ADMIN_KEY": ADMIN, "HUIDU_DATA_DIR": str(folder), "HUIDU_LISTEN": "127.0.0.1:0", "HUIDU_WORKERS": "1"}
     server = Server([*(program or [str(TARGET / "huidu")]), "serve"], environment | settings)
-    server.keys, server.done = {}, {"changes": 0, "scrapes": 0, "events": 0}
+    server.keys, server.sent = {}, collections.Counter()
     # Only a first start says its keys; another one says nothing more.
     silent = threading.Timer(20, server.process.kill)
     silent.start()
@@ -340,11 +343,13 @@ class Pressure:
     def __init__(self, server, seconds, changes=100, scrapes=1, batches=50):
         self.server, self.over, self.done = server, threading.Event(), {"changes": 0, "scrapes": 0, "events": 0, "refused": 0}
         self.threads = []
-        for what, request, rate in [("changes", self.change, changes), ("scrapes", self.scrape, scrapes), ("events", self.events, batches)]:
-            if rate:
-                first = server.done[what]
-                requests = [request(first + number) for number in range(rate * (seconds + 1))]
-                self.threads.append(threading.Thread(target=self.again, args=(what, requests, 1 / rate), daemon=True))
+        work = [("changes", self.change, changes, CHANGERS), ("scrapes", self.scrape, scrapes, 1), ("events", self.events, batches, 1)]
+        for what, request, rate, senders in work:
+            for sender in range(min(rate, senders)):
+                first = server.sent[what, sender]
+                requests = [request(number * senders + sender) for number in range(first, first + rate * (seconds + 1))]
+                every = min(rate, senders) / rate
+                self.threads.append(threading.Thread(target=self.again, args=(what, sender, requests, every), daemon=True))
 
     def __enter__(self):
         for thread in self.threads:
@@ -356,7 +361,7 @@ class Pressure:
         for thread in self.threads:
             thread.join()
 
-    def again(self, what, requests, every):
+    def again(self, what, sender, requests, every):
         """At a fixed rate: who falls behind catches up."""
         host, port = self.server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -366,13 +371,13 @@ class Pressure:
                 if self.over.is_set():
                     break
                 self.done["refused"] += exchange(connection, request) >= 400
-                self.server.done[what] += 1
+                self.server.sent[what, sender] += 1
                 self.done[what] += EVENTS_A_BATCH if what == "events" else 1
                 due += every
                 time.sleep(max(0.0, due - time.monotonic()))
 
     def change(self, number):
-        """Thirty flags take turns, so that the version before is known."""
+        """Thirty flags take turns, each of one sender, so that the version before is known."""
         version, flag = divmod(number, 30)
         path = f"/v1/environments/production/flags/feature-{flag}/rollout"
         body = {"rule": "ramp", "percent": 20 + version % 50, "reason": "a step"}

@@ -29,7 +29,8 @@ pub fn diff(from: &Value, to: &Value) -> Vec<Difference> {
 fn compare(from: Option<&Value>, to: Option<&Value>, pointer: &str, out: &mut Vec<Difference>) {
     match (from, to) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            for (key, value) in a {
+            // Pointers are made for those only that differ.
+            for (key, value) in a.iter().filter(|(key, value)| b.get(*key) != Some(value)) {
                 compare(Some(value), b.get(key), &child(pointer, key), out);
             }
             for (key, value) in b.iter().filter(|(key, _)| !a.contains_key(*key)) {
@@ -37,7 +38,7 @@ fn compare(from: Option<&Value>, to: Option<&Value>, pointer: &str, out: &mut Ve
             }
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            for at in 0..a.len().max(b.len()) {
+            for at in (0..a.len().max(b.len())).filter(|at| a.get(*at) != b.get(*at)) {
                 compare(a.get(at), b.get(at), &child(pointer, &at.to_string()), out);
             }
         }

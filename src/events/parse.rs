@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::engine::number::Number;
@@ -61,48 +61,55 @@ pub enum Scalar<'a> {
 #[serde(deny_unknown_fields)]
 pub struct Sent<'a> {
     /// The sender's id.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub id: Option<Cow<'a, str>>,
     /// What it is.
     #[serde(rename = "type")]
     pub kind: EventType,
     /// A sealed statement of huidu's own.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub token: Option<Cow<'a, str>>,
     /// Which step.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub step: Option<Cow<'a, str>>,
     /// The unit, where it is a user.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub user_id: Option<Cow<'a, str>>,
     /// Units by attribute.
     #[serde(borrow)]
     pub units: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     /// Which flag.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub flag: Option<Cow<'a, str>>,
     /// Which variant was shown.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub variant: Option<Cow<'a, str>>,
     /// The context it was shown in, in OFREP's form.
     #[serde(borrow)]
     pub context: Option<&'a RawValue>,
     /// The order.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub order_id: Option<Cow<'a, str>>,
     /// Value in the currency's minor unit.
     pub value: Option<serde_json::Number>,
     /// Its currency.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub currency: Option<Cow<'a, str>>,
     /// What flags may split metrics by.
     #[serde(borrow)]
     pub attributes: Option<BTreeMap<Cow<'a, str>, Scalar<'a>>>,
     /// When, RFC 3339.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub at: Option<Cow<'a, str>>,
     /// How many milliseconds before sending.
     pub ago_ms: Option<serde_json::Number>,
+}
+
+/// A text where it is sent: `serde` takes a copy of one that may be missing.
+fn text<'a, 'de: 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    Option::<Text<'a>>::deserialize(deserializer).map(|text| text.map(|Text(text)| text))
 }
 
 impl<'a> Sent<'a> {
@@ -140,4 +147,27 @@ pub fn id_of(raw: &RawValue) -> Option<String> {
 pub fn whole(number: &serde_json::Number, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
     let value = number.as_i64().map(Number::Whole).or_else(|| number.as_f64().map(Number::from_f64))?;
     value.whole().filter(|whole| range.contains(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Option<String>, bool), String> {
+        let raw: &RawValue = serde_json::from_str(text).unwrap();
+        let sent = Sent::read(raw)?;
+        let borrowed = matches!(sent.id, Some(Cow::Borrowed(_)));
+        Ok((sent.id.map(Cow::into_owned), borrowed))
+    }
+
+    #[test]
+    fn texts_are_not_copied_unless_they_hold_escapes() {
+        let id = |text: &str| Some(text.to_owned());
+        assert_eq!(read(r#"{"type": "step", "id": "e-1"}"#), Ok((id("e-1"), true)));
+        assert_eq!(read(r#"{"type": "step", "id": "e\u002d1"}"#), Ok((id("e-1"), false)));
+        assert_eq!(read(r#"{"type": "step", "id": null}"#), Ok((None, false)));
+        assert_eq!(read(r#"{"type": "step"}"#), Ok((None, false)));
+        let refused = read(r#"{"type": "step", "id": 7}"#).unwrap_err();
+        assert_eq!(refused, "`id`: invalid type: integer `7`, expected a string");
+    }
 }

@@ -105,6 +105,10 @@ impl Gathered {
     fn add(&mut self, job: Job, writer: &Writer) {
         let (exposures, steps) = (self.exposures.len(), self.steps.len());
         let events = job.events.len();
+        let more =
+            job.events.iter().map(|rows| if let Rows::Steps(rows) = rows { rows.len() } else { 0 }).sum();
+        self.batch.steps.reserve(more);
+        self.steps.reserve(more);
         for rows in job.events {
             match rows {
                 Rows::Exposure(row) => {
@@ -233,6 +237,7 @@ impl Writer {
                 stored.shown.push((row.environment, row.unit_attribute.into(), row.unit.into()));
             }
         }
+        stored.steps.reserve(gathered.steps.len());
         let steps = gathered.batch.steps.into_iter().zip(gathered.steps);
         for ((row, (event, of_token)), outcome) in steps.zip(&outcome.steps) {
             let StepOutcome::Added { variant, arm, .. } = outcome else { continue };

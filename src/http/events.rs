@@ -114,7 +114,7 @@ async fn check(
         Fetched::default()
     };
     checker.fetched = &fetched;
-    let mut checked = Checked::default();
+    let mut checked = Checked { rows: Vec::with_capacity(parsed.events.len()), ..Checked::default() };
     for (index, raw) in parsed.events.iter().enumerate() {
         if index > 0 && index % PIECE == 0 {
             pause();

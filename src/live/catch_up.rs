@@ -151,10 +151,16 @@ impl Live {
     /// what is stored.
     #[must_use]
     pub fn served(&self, environment: &Environment, key: &FlagKey) -> Option<(i64, FlagRow)> {
-        let in_doubt = environment.standing.starts_over() || environment.standing.wants_all();
-        let published = environment.published().filter(|_| !in_doubt)?;
+        let published = certain(environment)?;
         let row = load::row(published.snapshot.find(key.as_str())?)?;
         Some((published.snapshot.number(), row))
+    }
+
+    /// Whether there is one for [`Live::served`].
+    #[must_use]
+    pub fn serves_its_row(&self, environment: &Environment, key: &FlagKey) -> bool {
+        let flag = certain(environment).and_then(|published| published.snapshot.find(key.as_str()).cloned());
+        flag.is_some_and(|flag| load::shows_its_row(&flag))
     }
 
     /// Decides by a change of one flag that was stored here as `row`, whose `document` it is if it can be read, with `number`,
@@ -289,6 +295,12 @@ fn is_same(row: &AudienceRow, base: &Snapshot) -> bool {
         (known.version, known.generation, known.size) == (row.version, row.generation, row.size)
             && (known.ids.is_some() || known.read_through)
     })
+}
+
+/// What decides, where it is no other than what was stored when it was read.
+fn certain(environment: &Environment) -> Option<Arc<Published>> {
+    let in_doubt = environment.standing.starts_over() || environment.standing.wants_all();
+    environment.published().filter(|_| !in_doubt)
 }
 
 /// What `row` demands of clients' units; what `current` does where that cannot be read.

@@ -64,7 +64,9 @@ pub(super) fn bytes(row: &SecretRow) -> Result<[u8; 32], LiveError> {
 /// SHA-256 of a stored document, as lower-case hex.
 #[must_use]
 pub fn checksum(document: &str) -> String {
-    Sha256::digest(document.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest: [u8; 32] = Sha256::digest(document.as_bytes()).into();
+    let (words, _none) = digest.as_chunks();
+    words.iter().map(|word| format!("{:016x}", u64::from_be_bytes(*word))).collect()
 }
 
 /// Reads a stored document.
@@ -148,12 +150,16 @@ pub fn is_same(row: &FlagRow, known: &CompiledFlag) -> bool {
         && row.sha256 == checksum(&row.document)
 }
 
+/// Whether the row that `flag` was made of can be told from its form.
+#[must_use]
+pub fn shows_its_row(flag: &CompiledFlag) -> bool {
+    flag.broken.is_none() && flag.frozen.is_none() && !flag.expired && flag.stages.is_some()
+}
+
 /// The row that `flag` was made of; `None` where it cannot be told from its form.
 #[must_use]
 pub fn row(flag: &CompiledFlag) -> Option<FlagRow> {
-    if flag.broken.is_some() || flag.frozen.is_some() || flag.expired {
-        return None;
-    }
+    shows_its_row(flag).then_some(())?;
     Some(FlagRow {
         number: flag.number,
         key: flag.key.to_string(),
@@ -193,4 +199,16 @@ pub fn tell_of_frozen(environment: &str, old: Option<&Snapshot>, new: &Snapshot)
 #[must_use]
 pub fn part_checksum(hashes: &[u8]) -> Vec<u8> {
     blake3::hash(hashes).as_bytes().iter().take(16).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_sha_256_in_hex() {
+        // FIPS 180-4, example of one block.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(checksum("abc"), abc);
+    }
 }

@@ -301,7 +301,7 @@ impl Manage {
         environment: &Environment,
         key: &FlagKey,
     ) -> Result<Option<(Change, Held)>, ManageError> {
-        if self.live.served(environment, key).is_none() {
+        if !self.live.serves_its_row(environment, key) {
             return Ok(None);
         }
         let Some(mut change) = self.store.change_at_once().await? else { return Ok(None) };
@@ -309,7 +309,7 @@ impl Manage {
         let Some((number, row)) = self.live.served(environment, key) else { return Ok(None) };
         change.assume(environment.number, number).await?;
         let published = environment.published();
-        let row = Held::new(row, published.as_ref().map(|published| &published.snapshot));
+        let row = Held::of_served(row, published.as_ref().map(|published| &published.snapshot));
         Ok(Some((change, row)))
     }
 

@@ -240,13 +240,29 @@ impl<'v, 'f> Reader<'v, 'f> {
 
 /// Reports every text and key of `value` that holds U+0000, which no database can keep.
 pub(super) fn refuse_nul(value: &Value, pointer: &str, faults: &mut Faults) {
+    // Pointers are made for those only that have one.
+    if holds_nul(value) {
+        name_nul(value, pointer, faults);
+    }
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(object) => object.iter().any(|(key, item)| key.contains('\0') || holds_nul(item)),
+        _ => false,
+    }
+}
+
+fn name_nul(value: &Value, pointer: &str, faults: &mut Faults) {
     match value {
         Value::String(text) if text.contains('\0') => {
             faults.add(pointer, "nul_character", "U+0000 cannot be stored");
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                refuse_nul(item, &child(pointer, &at.to_string()), faults);
+                name_nul(item, &child(pointer, &at.to_string()), faults);
             }
         }
         Value::Object(object) => {
@@ -254,7 +270,7 @@ pub(super) fn refuse_nul(value: &Value, pointer: &str, faults: &mut Faults) {
                 if key.contains('\0') {
                     faults.add(child(pointer, key), "nul_character", "U+0000 cannot be stored");
                 }
-                refuse_nul(item, &child(pointer, key), faults);
+                name_nul(item, &child(pointer, key), faults);
             }
         }
         _ => {}
