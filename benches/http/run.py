@@ -316,25 +316,6 @@ def starts(folder, arguments):
     return rows
 
 
-def raw(method, path, key, body=b"", more=""):
-    """A request as it goes over the wire."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: huidu\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n{more}"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def exchange(connection, request):
-    """Sends a request, reads the answer whole, and says its status."""
-    connection.sendall(request)
-    answer = bytearray()
-    while (end := answer.find(b"\r\n\r\n")) < 0:
-        answer += connection.recv(65536)
-    length = int(re.search(rb"(?i)content-length: (\d+)", answer[:end]).group(1))
-    rest = end + 4 + length - len(answer)
-    while rest > 0:
-        rest -= len(connection.recv(rest))
-    return int(answer[9:12])
-
-
 class Pressure:
     """What goes on beside decisions: 100 changes a second, a scrape each second, 5,000 events a second in batches of 100.
 
@@ -401,13 +382,19 @@ def raw(method, path, key, body=None, more=""):
 def exchange(connection, request):
     """Sends a request, reads all of its answer, and says its status."""
     connection.sendall(request)
-    answer = b""
+
+    def more(most=65536):
+        if not (read := connection.recv(most)):
+            raise ConnectionError("huidu closed a connection in the middle of an answer")
+        return read
+
+    answer = more()
     while (end := answer.find(b"\r\n\r\n")) < 0:
-        answer += connection.recv(65536)
+        answer += more()
     length = re.search(rb"(?i)content-length: (\d+)", answer[:end])
     missing = end + 4 + int(length.group(1)) - len(answer)
     while missing > 0:
-        missing -= len(connection.recv(missing))
+        missing -= len(more(missing))
     return int(answer[9:12])
 
 

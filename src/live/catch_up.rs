@@ -159,8 +159,9 @@ impl Live {
     /// Whether there is one for [`Live::served`].
     #[must_use]
     pub fn serves_its_row(&self, environment: &Environment, key: &FlagKey) -> bool {
-        let flag = certain(environment).and_then(|published| published.snapshot.find(key.as_str()).cloned());
-        flag.is_some_and(|flag| load::shows_its_row(&flag))
+        certain(environment).is_some_and(|published| {
+            published.snapshot.find(key.as_str()).is_some_and(|flag| load::shows_its_row(flag))
+        })
     }
 
     /// Decides by a change of one flag that was stored here as `row`, whose `document` it is if it can be read, with `number`,

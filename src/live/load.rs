@@ -159,7 +159,9 @@ pub fn shows_its_row(flag: &CompiledFlag) -> bool {
 /// The row that `flag` was made of; `None` where it cannot be told from its form.
 #[must_use]
 pub fn row(flag: &CompiledFlag) -> Option<FlagRow> {
-    shows_its_row(flag).then_some(())?;
+    if !shows_its_row(flag) {
+        return None;
+    }
     Some(FlagRow {
         number: flag.number,
         key: flag.key.to_string(),
