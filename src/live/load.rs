@@ -206,11 +206,40 @@ pub fn part_checksum(hashes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::key::EnvironmentKey;
 
     #[test]
     fn a_checksum_is_sha_256_in_hex() {
         // FIPS 180-4, example of one block.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(checksum("abc"), abc);
+    }
+
+    #[test]
+    fn the_row_of_a_form_is_told_only_where_it_is_what_is_stored() {
+        let document = r#"{"key": "f", "value_type": "boolean", "variants": {"off": false, "on": true}, "off_variant": "off", "salt": "s"}"#;
+        let stored = |sha256: String| FlagRow {
+            number: 1,
+            key: "f".into(),
+            version: 3,
+            document: document.into(),
+            sha256,
+            state: "live".into(),
+            stage_open: Some(2),
+            stages: 2,
+            updated_at: 5,
+            updated_by: "who".into(),
+        };
+        let environment = EnvironmentKey::parse("production").unwrap();
+        let empty = Snapshot::empty(environment, 1, IdHasher::new([0; 32]));
+        let served = |row: FlagRow| empty.next(1, Vec::new(), flag(row, None, 10).into_iter().collect());
+        let whole = served(stored(checksum(document)));
+        let found = whole.find("f").and_then(|form| row(form)).unwrap();
+        assert_eq!((found.version, found.stages, found.document.as_str()), (3, 2, document));
+        assert_eq!(found.sha256, checksum(document));
+        let told = |snapshot: &Snapshot| snapshot.find("f").is_some_and(|form| row(form).is_some());
+        assert!(!told(&served(stored("abc".into()))), "it cannot be read");
+        let place = whole.find("f").map(|form| form.index).unwrap();
+        assert!(!told(&whole.freeze(&[place], "another is stored")), "frozen");
     }
 }
